@@ -1,0 +1,46 @@
+/* A checkpoint as a framework left it: named tensors, read one at a time.
+ *
+ * Whatever the container (PyTorch zip, safetensors, …), opening reads only the directory; a
+ * tensor's bytes are read when asked for, so that a stage needs the memory of its largest tensor.
+ * The input is hostile: every length is checked before use, nothing is ever executed. */
+#ifndef PARE_FORMATS_CHECKPOINT_H
+#define PARE_FORMATS_CHECKPOINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/tensor.h"
+
+typedef struct PareCheckpoint PareCheckpoint;
+
+typedef struct {
+    const char *name;    /* UTF-8, unique; owned by the checkpoint */
+    PareTensorType type; /* the logical shape and stored number format */
+    /* Two tensors with equal non-zero values view the very same elements (tied weights). */
+    uint64_t view_id;
+} PareCheckpointTensor;
+
+/* `path` is a file, or a folder in which the weights file is looked for (model.safetensors, then
+ * pytorch_model.bin). The content decides the format, never the name. A git-LFS pointer, an HTML
+ * page, an empty file, a zip that is no checkpoint, … are told apart in the message. */
+PareStatus pare_checkpoint_open(const char *path, PareCheckpoint **out, PareError *err);
+void pare_checkpoint_close(PareCheckpoint *c); /* NULL is allowed */
+
+const char *pare_checkpoint_path(const PareCheckpoint *c);   /* of the weights file */
+const char *pare_checkpoint_format(const PareCheckpoint *c); /* "PyTorch zip", "safetensors" */
+size_t pare_checkpoint_count(const PareCheckpoint *c);
+/* In the file's own order. */
+const PareCheckpointTensor *pare_checkpoint_tensor(const PareCheckpoint *c, size_t index);
+/* NULL when absent; hashed. */
+const PareCheckpointTensor *pare_checkpoint_find(const PareCheckpoint *c, const char *name);
+
+/* All elements, row-major and contiguous, converted to float32 / in the stored number format.
+ * `dst` has room for them (pare_tensor_elements / pare_tensor_bytes). CRCs are checked where the
+ * container has them and the whole record is read. */
+PareStatus pare_checkpoint_read_f32(PareCheckpoint *c, const PareCheckpointTensor *t, float *dst,
+                                    PareError *err);
+PareStatus pare_checkpoint_read_raw(PareCheckpoint *c, const PareCheckpointTensor *t, void *dst,
+                                    PareError *err);
+
+#endif

@@ -1,0 +1,106 @@
+/* The kernel table: everything that costs time, as function pointers.
+ *
+ * The scalar variant is the definition; each instruction set overrides entries with functions that
+ * give the SAME BITS (tests/test_kernels.c compares them). The written order of arithmetic:
+ *
+ *  - Fused multiply-add everywhere a product is added (fmaf in scalar code).
+ *  - Reductions over a row use 16 lanes: lane l takes elements l, l+16, …, each lane in order;
+ *    missing elements of the last group do not change a lane; then the lanes are folded as
+ *    l += l+8, l += l+4, l += l+2, l += l+1. (Maxima are order-free.)
+ *  - A matrix product accumulates k = 0, 1, … K-1 in order into one accumulator per output,
+ *    starting from +0; then the bias is added. INT8 products accumulate exactly in int32.
+ *  - exp, erf, tanh are the polynomials of kernels_scalar.c, never libm's.
+ *
+ * No entry allocates, and no entry depends on the number of threads: callers split rows or columns.
+ * Sizes may be zero. NaN and infinity propagate as IEEE says, except where an entry says more. */
+#ifndef PARE_RUNTIME_KERNELS_KERNELS_H
+#define PARE_RUNTIME_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+typedef enum {
+    PARE_ACT_IDENTITY,
+    PARE_ACT_RELU,
+    PARE_ACT_GELU,       /* x/2 (1 + erf(x / sqrt 2)): torch's "gelu" */
+    PARE_ACT_GELU_TANH,  /* the tanh approximation: "gelu_new", "gelu_pytorch_tanh", "gelu_fast" */
+    PARE_ACT_GELU_QUICK, /* x sigmoid(1.702 x) */
+    PARE_ACT_SILU,       /* x sigmoid(x): "swish", "silu" */
+    PARE_ACT_TANH,
+    PARE_ACT_SIGMOID,
+    PARE_ACT_COUNT
+} PareActivation;
+
+/* A block of attention for one head: `rows` queries of one sequence against `keys` keys.
+ * out[r] = softmax(scale * q[r] . k[j] + bias[r][j]) v[j], j over the keys that row r sees.
+ * Bit-exact per (row, head): it must not depend on how many rows are given together. */
+typedef struct {
+    const float *q;       /* row r at q + r * q_stride, D floats */
+    float *out;           /* row r at out + r * out_stride, D floats */
+    const float *k, *v;   /* key j at k + s * k_stride, s = slots ? slots[j] : j */
+    const int32_t *slots; /* NULL: keys lie in order; otherwise where each key's row is */
+    const float *bias;    /* NULL, or row r at bias + r * bias_stride, one float a key */
+    size_t q_stride, out_stride, k_stride, v_stride, bias_stride; /* in floats */
+    size_t rows, keys, D;
+    /* Row r sees keys first(r) <= j < last(r): last = causal ? min(keys, causal_offset + r + 1)
+     * : keys; first = window && last > window ? last - window : 0 (window only with causal). */
+    int causal;
+    size_t causal_offset, window;
+    float scale;
+    float *scratch; /* rows * keys floats */
+} PareAttend;
+
+typedef struct {
+    const char *name; /* "scalar", "avx2", "avx512", "vnni", "neon" */
+
+    /* q[m][k] = rint(x[m][k] * (127 / a)), a = max |x[m][:]|, scale[m] = a / 127; clamped to
+     * [-127, 127]; columns K .. ldq-1 are zeroed (ldq = K rounded up to a multiple of 4).
+     * a == 0: all zeros, scale 0. A row with NaN or infinity: zeros and scale NaN, so that
+     * everything computed from it is NaN. A row whose 127/a overflows counts as all zero. */
+    void (*quantize_rows)(int8_t *q, size_t ldq, float *scale, const float *x, size_t ldx,
+                          size_t M, size_t K);
+    /* y[m][n] = fma((float)acc, xscale[m] * wscale[n], bias[n] or 0), acc = sum_k x[m][k] w[n][k]
+     * exactly, for columns n0 <= n < n1. w: [Npad/16][K4/4][16][4] (PARE_LAYOUT_BLOCK4), sums[n] =
+     * sum of w[n][:]; ldx = K4. n0 is a multiple of 16. bias may be NULL. y is [M, ldy]. */
+    void (*gemm_i8)(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *xscale,
+                    const int8_t *w, const float *wscale, const int32_t *sums, const float *bias,
+                    size_t M, size_t K4, size_t n0, size_t n1);
+    /* y[m][n] = sum_k x[m][k] w[n][k] + bias[n], w: [Npad/16][K][16] halves (PARE_LAYOUT_BLOCK1). */
+    void (*gemm_f16)(float *y, size_t ldy, const float *x, size_t ldx, const uint16_t *w,
+                     const float *bias, size_t M, size_t K, size_t n0, size_t n1);
+    void (*gemm_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const uint16_t *w,
+                      const float *bias, size_t M, size_t K, size_t n0, size_t n1);
+
+    /* y[m] = (x[m] - mean) / sqrt(var + eps) * weight + bias; var of the differences, /N. bias may
+     * be NULL. In place (y == x) is allowed. mean = sum * (1/N); r = 1 / sqrtf(var * (1/N) + eps)
+     * with IEEE sqrt and division; y = fma((x - mean) * r, weight, bias). */
+    void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias, float eps,
+                       size_t M, size_t N);
+    /* y[m] = x[m] * (1 / sqrtf(sum x^2 * (1/N) + eps)) * weight (Zhang & Sennrich 2019, T5). */
+    void (*rms_norm)(float *y, const float *x, const float *weight, float eps, size_t M, size_t N);
+
+    /* y = act(x); y = act(gate) * up; y = a + b; y = a * s; all elementwise, in place allowed. */
+    void (*activate)(PareActivation act, float *y, const float *x, size_t count);
+    void (*activate_gated)(PareActivation act, float *y, const float *gate, const float *up,
+                           size_t count);
+    void (*add)(float *y, const float *a, const float *b, size_t count);
+    void (*scale)(float *y, const float *a, float s, size_t count);
+
+    void (*attend)(const PareAttend *a);
+    /* Softmax of one row: exp(x - max) in place, then times 1/sum. N = 0 does nothing. */
+    void (*softmax)(float *y, const float *x, size_t N);
+    /* The largest value and log(sum exp(x - max)), so that log p[i] = x[i] - max - logsum. */
+    void (*log_sum_exp)(const float *x, size_t N, float *max, float *logsum);
+} PareKernels;
+
+/* The table of this machine, chosen once: the best that the CPU has, or what the environment's
+ * PARE_CPU names (scalar, avx2, avx512, vnni, neon). A name that is unknown or that this CPU lacks is
+ * an error (pare_kernels_init), never a silent fallback. */
+PareStatus pare_kernels_init(PareError *err);
+const PareKernels *pare_kernels(void); /* the best one when init was not called */
+/* Every variant that this machine can run, scalar first; NULL beyond the last. */
+const PareKernels *pare_kernels_variant(size_t index);
+
+#endif
