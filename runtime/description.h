@@ -33,11 +33,11 @@ typedef enum {
 /* One attention block. Queries have heads x head_size rows, keys and values kv_heads x head_size;
  * query head h reads key/value head kv_of_head(h) = h * kv_heads / heads. */
 typedef struct {
-    uint32_t heads;     /* 0: the sublayer was removed */
-    uint32_t kv_heads;  /* heads is a multiple of it */
+    uint32_t heads;    /* 0: the sublayer was removed */
+    uint32_t kv_heads; /* heads is a multiple of it */
     uint32_t head_size;
-    float scale;        /* multiplies the scores: 1/sqrt(head_size), or 1 (T5) */
-    uint32_t window;    /* causal self-attention sees this many latest positions; 0: all */
+    float scale;     /* multiplies the scores: 1/sqrt(head_size), or 1 (T5) */
+    uint32_t window; /* causal self-attention sees this many latest positions; 0: all */
 } PareAttentionShape;
 
 typedef struct {
@@ -54,18 +54,18 @@ typedef struct {
     uint32_t vocabulary;      /* rows of the token table */
     uint32_t types;           /* rows of the token-type table; 0: none */
     ParePositionKind position;
-    uint32_t positions;        /* how many positions the table serves; 0: no limit (RELATIVE, NONE) */
-    uint32_t position_offset;  /* the table has this many unused rows in front (BART: 2) */
+    uint32_t positions; /* how many positions the table serves; 0: no limit (RELATIVE, NONE) */
+    uint32_t position_offset; /* the table has this many unused rows in front (BART: 2) */
     uint32_t relative_buckets, relative_max_distance;
-    float embedding_scale;     /* multiplies token embeddings: 1, or sqrt(width) */
-    bool embedding_norm;       /* a norm after the sum of the embeddings */
-    bool final_norm;           /* a norm after the last layer */
-    bool pre_norm;             /* x + f(norm(x)) instead of norm(x + f(x)) */
+    float embedding_scale; /* multiplies token embeddings: 1, or sqrt(width) */
+    bool embedding_norm;   /* a norm after the sum of the embeddings */
+    bool final_norm;       /* a norm after the last layer */
+    bool pre_norm;         /* x + f(norm(x)) instead of norm(x + f(x)) */
     PareNormKind norm;
     float norm_eps;
     PareActivation activation;
-    bool gated;                /* act(x Wgate) * (x Win) instead of act(x Win) */
-    bool attention_bias;       /* query, key, value and output have biases */
+    bool gated;          /* act(x Wgate) * (x Win) instead of act(x Win) */
+    bool attention_bias; /* query, key, value and output have biases */
     bool ffn_bias;
     bool cross;
     uint32_t layer_count;
@@ -86,14 +86,14 @@ typedef enum { PARE_POOL_NONE, PARE_POOL_FIRST, PARE_POOL_LAST } ParePoolKind;
 typedef struct {
     PareHeadKind kind;
     uint32_t labels;
-    ParePoolKind pool;              /* which position; then dense + pool_activation: "pooler" */
+    ParePoolKind pool; /* which position; then dense + pool_activation: "pooler" */
     bool pool_dense;
     PareActivation pool_activation;
-    bool transform;                 /* LM: dense, activation and norm before the output (BERT) */
+    bool transform; /* LM: dense, activation and norm before the output (BERT) */
     PareActivation transform_activation;
-    bool bias;                      /* of the output layer */
-    float scale;                    /* multiplies the hidden state before the output: 1, or
-                                       width^-0.5 (tied T5) */
+    bool bias;   /* of the output layer */
+    float scale; /* multiplies the hidden state before the output: 1, or
+                    width^-0.5 (tied T5) */
 } PareOutputHead;
 
 typedef struct PareDescription {

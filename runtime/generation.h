@@ -18,17 +18,17 @@ typedef struct {
 } PareIdList; /* owned by an arena */
 
 typedef struct {
-    uint32_t num_beams;       /* 1: greedy */
-    uint32_t max_length;      /* with the prompt or the decoder's start token; 0: not set */
-    uint32_t max_new_tokens;  /* 0: not set; wins over max_length */
+    uint32_t num_beams;      /* 1: greedy */
+    uint32_t max_length;     /* with the prompt or the decoder's start token; 0: not set */
+    uint32_t max_new_tokens; /* 0: not set; wins over max_length */
     uint32_t min_length;
-    float length_penalty;     /* score = sum log p / n^penalty */
+    float length_penalty; /* score = sum log p / n^penalty */
     PareEarlyStop early_stopping;
     uint32_t no_repeat_ngram_size; /* 0: off */
     float repetition_penalty;      /* 1: off */
     PareIdList *bad_words;         /* sequences that must not be generated */
     uint32_t bad_word_count;
-    PareIdList eos;                /* any of these ends a hypothesis; empty: none */
+    PareIdList eos; /* any of these ends a hypothesis; empty: none */
     int32_t bos, pad, decoder_start, forced_bos, forced_eos; /* -1: not set */
     bool renormalize_logits;
 } PareGeneration;

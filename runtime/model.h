@@ -1,4 +1,5 @@
-/* A model: a .pare file opened for use. Immutable; many sessions and processes share one mapping. */
+/* A model: a .pare file opened for use. Immutable; many sessions and processes share one mapping.
+ */
 #ifndef PARE_RUNTIME_MODEL_H
 #define PARE_RUNTIME_MODEL_H
 
@@ -11,15 +12,15 @@
 
 typedef struct PareModel PareModel;
 
-/* Opens, reads the metadata, and checks that the file holds exactly the tensors that the description
- * calls for, in shapes and formats that the runtime computes with. */
+/* Opens, reads the metadata, and checks that the file holds exactly the tensors that the
+ * description calls for, in shapes and formats that the runtime computes with. */
 PareStatus pare_model_open(const char *path, PareModel **out, PareError *err);
 void pare_model_close(PareModel *m); /* NULL is allowed; sessions must be gone */
 
 const PareDescription *pare_model_description(const PareModel *m);
 const PareSlots *pare_model_slots(const PareModel *m);
 const PareFile *pare_model_file(const PareModel *m);
-const PareJson *pare_model_metadata(const PareModel *m); /* the root object */
+const PareJson *pare_model_metadata(const PareModel *m);         /* the root object */
 const PareGeneration *pare_model_generation(const PareModel *m); /* the checkpoint's defaults */
 /* Label names: NULL when the checkpoint has none for this index. */
 const char *pare_model_label(const PareModel *m, uint32_t index);
