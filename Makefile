@@ -34,10 +34,11 @@ TEST_SAN := address,undefined
 O_SAN  := $(BUILD)/$(ccname)$(opt)-$(TEST_SAN)
 BIN    := $(BUILD)/bin
 
-VERSION := $(or $(shell sed -n 's/^\#define PARE_VERSION "\(.*\)"/\1/p' core/version.h 2>/dev/null),0)
+version := $(shell sed -n 's/^\#define PARE_VERSION "\(.*\)"/\1/p' core/version.h 2>/dev/null)
+VERSION := $(or $(version),0)
 SOVERSION := 0
 
-# Kernels: each instruction set has its own files, told by the ending of the name, and its own flags.
+# Kernels: each instruction set has its own files (the name's ending tells) and its own flags.
 machine := $(or $(shell $(CC) -dumpmachine 2>/dev/null),$(shell uname -m))
 all_isas := avx2 avx512 vnni neon
 ifneq (,$(filter x86_64%,$(machine)))

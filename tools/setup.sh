@@ -73,7 +73,8 @@ look
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
-    printf 'setup: not a Debian system; please install (library or program: purpose):\n%s' "$names" >&2
+    echo 'setup: not a Debian system; please install (library or program: purpose)' >&2
+    printf '%s' "$names" >&2
     exit 1
 fi
 

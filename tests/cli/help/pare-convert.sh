@@ -1,0 +1,2 @@
+# needs: pare-convert
+pare-convert --help

@@ -1,0 +1,2 @@
+# needs: pare-quantize
+pare-quantize --help

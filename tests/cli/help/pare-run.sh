@@ -1,0 +1,2 @@
+# needs: pare-run
+pare-run --help

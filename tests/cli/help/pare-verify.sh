@@ -1,0 +1,2 @@
+# needs: pare-verify
+pare-verify --help

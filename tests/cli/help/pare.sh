@@ -1,0 +1,2 @@
+# needs: pare
+pare --help

@@ -1,0 +1,2 @@
+# needs: pare
+pare no-such-stage

@@ -1,0 +1,3 @@
+# needs: pare-verify
+# An unknown option is a usage error, and the message names it.
+pare-verify --no-such-option
