@@ -4,12 +4,17 @@
  * give the SAME BITS (tests/test_kernels.c compares them). The written order of arithmetic:
  *
  *  - Fused multiply-add everywhere a product is added (fmaf in scalar code).
- *  - Reductions over a row use 16 lanes: lane l takes elements l, l+16, …, each lane in order;
- *    missing elements of the last group do not change a lane; then the lanes are folded as
- *    l += l+8, l += l+4, l += l+2, l += l+1. (Maxima are order-free.)
+ *  - Reductions over a row use 16 lanes, which start at +0: lane l takes elements l, l+16, …, each
+ *    lane in order; elements missing from the last group leave their lanes untouched; then the
+ *    lanes are folded as l += l+8, l += l+4, l += l+2, l += l+1. Maxima are order-free: they start
+ *    at -infinity, pass over NaN, and a maximum of zero is +0.
  *  - A matrix product accumulates k = 0, 1, … K-1 in order into one accumulator per output,
- *    starting from +0; then the bias is added. INT8 products accumulate exactly in int32.
- *  - exp, erf, tanh are the polynomials of kernels_scalar.c, never libm's.
+ *    starting from +0; then the bias, if any, is added. INT8 products accumulate exactly in int32
+ *    (K is at most 131,072; operands lie in [-127, 127]).
+ *  - exp, tanh and the activations are the polynomials of kernels_math.h, never libm's.
+ *
+ * Same bits means: where the result is NaN, every variant gives a NaN, but its sign and payload
+ * are unspecified (processors differ there). No pointer needs more than its type's alignment.
  *
  * No entry allocates, and no entry depends on the number of threads: callers split rows or columns.
  * Sizes may be zero. NaN and infinity propagate as IEEE says, except where an entry says more. */
@@ -35,7 +40,13 @@ typedef enum {
 
 /* A block of attention for one head: `rows` queries of one sequence against `keys` keys.
  * out[r] = softmax(scale * q[r] . k[j] + bias[r][j]) v[j], j over the keys that row r sees.
- * Bit-exact per (row, head): it must not depend on how many rows are given together. */
+ * Bit-exact per (row, head): it does not depend on how many rows are given together, on slots, or
+ * on anything in the keys that a row does not see.
+ *
+ * Order: the dot product over D in 16 lanes, folded; then fma(dot, scale, bias), or dot * scale
+ * without a bias; then softmax as the entry `softmax` does it, its lanes counted from the row's
+ * first visible key; then out[d] = fma(p[j], v[j][d], out[d]) for j in order, starting from +0. A
+ * row that sees no key gives +0. */
 typedef struct {
     const float *q;       /* row r at q + r * q_stride, D floats */
     float *out;           /* row r at out + r * out_stride, D floats */
@@ -59,15 +70,16 @@ typedef struct {
      * [-127, 127]; columns K .. ldq-1 are zeroed (ldq = K rounded up to a multiple of 4).
      * a == 0: all zeros, scale 0. A row with NaN or infinity: zeros and scale NaN, so that
      * everything computed from it is NaN. A row whose 127/a overflows counts as all zero. */
-    void (*quantize_rows)(int8_t *q, size_t ldq, float *scale, const float *x, size_t ldx,
-                          size_t M, size_t K);
+    void (*quantize_rows)(int8_t *q, size_t ldq, float *scale, const float *x, size_t ldx, size_t M,
+                          size_t K);
     /* y[m][n] = fma((float)acc, xscale[m] * wscale[n], bias[n] or 0), acc = sum_k x[m][k] w[n][k]
      * exactly, for columns n0 <= n < n1. w: [Npad/16][K4/4][16][4] (PARE_LAYOUT_BLOCK4), sums[n] =
      * sum of w[n][:]; ldx = K4. n0 is a multiple of 16. bias may be NULL. y is [M, ldy]. */
     void (*gemm_i8)(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *xscale,
                     const int8_t *w, const float *wscale, const int32_t *sums, const float *bias,
                     size_t M, size_t K4, size_t n0, size_t n1);
-    /* y[m][n] = sum_k x[m][k] w[n][k] + bias[n], w: [Npad/16][K][16] halves (PARE_LAYOUT_BLOCK1). */
+    /* y[m][n] = sum_k x[m][k] w[n][k] + bias[n], w: [Npad/16][K][16] halves (PARE_LAYOUT_BLOCK1).
+     */
     void (*gemm_f16)(float *y, size_t ldy, const float *x, size_t ldx, const uint16_t *w,
                      const float *bias, size_t M, size_t K, size_t n0, size_t n1);
     void (*gemm_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const uint16_t *w,
@@ -89,15 +101,17 @@ typedef struct {
     void (*scale)(float *y, const float *a, float s, size_t count);
 
     void (*attend)(const PareAttend *a);
-    /* Softmax of one row: exp(x - max) in place, then times 1/sum. N = 0 does nothing. */
+    /* Softmax of one row: exp(x - max), summed in 16 lanes, then times 1/sum. In place (y == x) is
+     * allowed; N = 0 does nothing. */
     void (*softmax)(float *y, const float *x, size_t N);
-    /* The largest value and log(sum exp(x - max)), so that log p[i] = x[i] - max - logsum. */
+    /* The largest value and log(sum exp(x - max)), so that log p[i] = x[i] - max - logsum. N = 0
+     * gives -infinity for both. */
     void (*log_sum_exp)(const float *x, size_t N, float *max, float *logsum);
 } PareKernels;
 
 /* The table of this machine, chosen once: the best that the CPU has, or what the environment's
- * PARE_CPU names (scalar, avx2, avx512, vnni, neon). A name that is unknown or that this CPU lacks is
- * an error (pare_kernels_init), never a silent fallback. */
+ * PARE_CPU names (scalar, avx2, avx512, vnni, neon). A name that is unknown or that this CPU lacks
+ * is an error (pare_kernels_init), never a silent fallback. */
 PareStatus pare_kernels_init(PareError *err);
 const PareKernels *pare_kernels(void); /* the best one when init was not called */
 /* Every variant that this machine can run, scalar first; NULL beyond the last. */
