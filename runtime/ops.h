@@ -1,0 +1,93 @@
+/* Operators: what the Transformer is made of, over packed rows.
+ *
+ * A batch is packed: the token rows of all sequences laid end to end, [tokens, width]; there is no
+ * padding. Operators run at once (eagerly) and take their memory from the run's arena. Errors are
+ * sticky: after one, operators return NULL and accept NULL, and `status` and `err` tell what
+ * happened; callers check once at the end. */
+#ifndef PARE_RUNTIME_OPS_H
+#define PARE_RUNTIME_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "core/threads.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/params.h"
+
+typedef struct {
+    const PareKernels *kernels;
+    ParePool *pool;   /* borrowed; NULL: one thread */
+    PareArena *arena; /* borrowed */
+    PareStatus status;
+    PareError *err;
+} PareRun;
+
+/* A matrix [rows, cols] of activations, row-major without gaps. */
+typedef struct {
+    float *data;
+    size_t rows, cols;
+    /* The rows quantized, made when an INT8 product first needs them: [rows, cols to 4], [rows]. */
+    int8_t *q;
+    float *q_scale;
+} PareValue;
+
+PareValue *pare_op_new(PareRun *r, size_t rows, size_t cols);
+/* A view of rows that somebody else owns. */
+PareValue *pare_op_view(PareRun *r, float *data, size_t rows, size_t cols);
+
+/* y[rows, N] = x W^T + bias (bias may be absent). */
+PareValue *pare_op_linear(PareRun *r, PareValue *x, const PareLinear *l);
+/* The same, into the first `rows` rows of memory that the caller owns (a cache). */
+void pare_op_linear_into(PareRun *r, PareValue *x, const PareLinear *l, float *y);
+PareValue *pare_op_norm(PareRun *r, const PareValue *x, PareNormKind kind, const PareNorm *n,
+                        float eps);
+/* In place: x = x + y; x = norm(x); x = act(x); x = act(gate) * x; x = x * s. */
+void pare_op_add(PareRun *r, PareValue *x, const PareValue *y);
+void pare_op_norm_in_place(PareRun *r, PareValue *x, PareNormKind kind, const PareNorm *n,
+                           float eps);
+void pare_op_activate(PareRun *r, PareValue *x, PareActivation act);
+void pare_op_gate(PareRun *r, PareValue *x, const PareValue *gate, PareActivation act);
+void pare_op_scale(PareRun *r, PareValue *x, float s);
+
+/* The given rows of x, in that order. */
+PareValue *pare_op_gather(PareRun *r, const PareValue *x, const uint32_t *rows, size_t count);
+
+/* Token embeddings: table[id] * scale + types[type] + positions[offset + position]. */
+typedef struct {
+    const int32_t *ids;
+    const int32_t *types; /* NULL: all 0 */
+    const uint32_t *positions;
+    size_t count;
+} PareTokens;
+PareValue *pare_op_embed(PareRun *r, const PareStackParams *p, float scale, size_t position_offset,
+                         const PareTokens *tokens);
+
+/* One run of query rows that see the same keys. */
+typedef struct {
+    size_t q_begin, q_count; /* rows of q and of the result */
+    const float *k, *v;      /* the keys' and values' first row (or slot 0) */
+    const int32_t *slots;    /* NULL: in order */
+    size_t keys;
+    size_t first_position; /* of the first query row, for causality and relative positions */
+} PareSpan;
+
+typedef struct {
+    PareAttentionShape shape;
+    bool causal;
+    const float *relative; /* [heads, 2 * reach + 1]: bias by key - query position, or NULL */
+    size_t reach;
+} PareAttention;
+
+/* softmax(scale q k^T + bias) v for every span and head: [rows of q, heads * head_size]. */
+PareValue *pare_op_attention(PareRun *r, const PareValue *q, const PareSpan *spans, size_t count,
+                             const PareAttention *a);
+
+/* T5's buckets: out[h * (2 * reach + 1) + d + reach] = table[bucket(d)][h] for every distance
+ * d = key - query in [-reach, reach] (Raffel et al. 2020). */
+PareStatus pare_relative_expand(const float *table, uint32_t buckets, uint32_t max_distance,
+                                bool bidirectional, uint32_t heads, size_t reach, PareArena *arena,
+                                const float **out, PareError *err);
+
+#endif

@@ -1,0 +1,61 @@
+/* The Transformer: one function for every family, driven by the description.
+ *
+ * Vaswani et al. 2017, with the variations that the description names. It works on packed rows and
+ * on the operators of ops.h; who calls it decides where keys and values live. */
+#ifndef PARE_RUNTIME_TRANSFORMER_H
+#define PARE_RUNTIME_TRANSFORMER_H
+
+#include "runtime/description.h"
+#include "runtime/ops.h"
+
+/* T5's relative biases, expanded by distance once for all passes up to `reach`. */
+typedef struct {
+    size_t reach;
+    const float **layers[PARE_STACKS]; /* [layer]: as PareAttention.relative, or NULL */
+} PareRelatives;
+
+typedef struct {
+    const PareDescription *d;
+    const PareParams *p;
+    const PareRelatives *relatives;
+} PareTransformer;
+
+/* One sequence (or one hypothesis of beam search) of a packed pass. */
+typedef struct {
+    size_t begin, count;   /* its rows in the pass */
+    size_t first_position; /* of its first row */
+    /* With a cache: where the keys of all its positions up to its last row are. */
+    const int32_t *slots;
+    size_t memory_begin, memory_count; /* the rows of the encoder's result that it attends to */
+} PareRows;
+
+/* Keys and values of one attention block a layer: row s of layer l at k[l] + s * kv columns. */
+typedef struct {
+    float **k, **v;
+} PareKeyValues;
+
+typedef struct {
+    PareTokens tokens;
+    const PareRows *sequences;
+    size_t sequence_count;
+    /* NULL: keys and values live as long as the pass needs them. Otherwise the rows of this pass
+     * are written to the slots from cache_base on, and attention reads by PareRows.slots. */
+    const PareKeyValues *cache;
+    size_t cache_base;
+    const PareKeyValues *memory; /* cross-attention; NULL without an encoder */
+} ParePass;
+
+/* The stack's result [tokens, width], in the run's arena; NULL on error (r->status). */
+PareValue *pare_transformer_stack(PareRun *r, const PareTransformer *t, PareStackIndex s,
+                                  const ParePass *pass);
+/* Cross-attention keys and values of every decoder layer from the encoder's result, once. */
+PareStatus pare_transformer_memory(PareRun *r, const PareTransformer *t, PareValue *encoded,
+                                   PareKeyValues *out);
+/* The output layer on rows of the top stack's result. LM and token heads take any rows, the
+ * sequence head takes pooled rows. Changes `hidden`. */
+PareValue *pare_transformer_head(PareRun *r, const PareTransformer *t, PareValue *hidden);
+/* One pooled row per sequence: gather, dense and activation as the head says. */
+PareValue *pare_transformer_pool(PareRun *r, const PareTransformer *t, const PareValue *hidden,
+                                 const PareRows *sequences, size_t count);
+
+#endif
