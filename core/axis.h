@@ -2,8 +2,8 @@
  *
  * Every dimension of every tensor of a model carries one, so that pruning is one operation: slice
  * each tensor that carries an axis by a keep-list. Two dimensions belong together exactly when
- * their axes are equal. Heads, key/value heads and feed-forward units are axes of one layer, since
- * pruned layers differ. */
+ * their axes are equal (whatever their groups). Heads, key/value heads and feed-forward units are
+ * axes of one layer, since pruned layers differ. */
 #ifndef PARE_CORE_AXIS_H
 #define PARE_CORE_AXIS_H
 
@@ -15,15 +15,15 @@ typedef enum {
     PARE_AXIS_NONE,       /* not prunable: a dimension of its own */
     PARE_AXIS_VOCABULARY, /* of a stack's token table; the head uses that of its stack */
     PARE_AXIS_POSITION,
-    PARE_AXIS_TYPE,       /* token types (segments) */
-    PARE_AXIS_WIDTH,      /* the model dimension of a stack */
-    PARE_AXIS_EMBEDDING,  /* the embedding's own width where it is not the stack's */
-    PARE_AXIS_HEAD,       /* query heads of one attention block, `group` rows each */
-    PARE_AXIS_KV,         /* key/value heads of one attention block, `group` rows each */
-    PARE_AXIS_FFN,        /* feed-forward units of one layer */
-    PARE_AXIS_BUCKET,     /* relative-position buckets */
+    PARE_AXIS_TYPE,      /* token types (segments) */
+    PARE_AXIS_WIDTH,     /* the model dimension of a stack */
+    PARE_AXIS_EMBEDDING, /* the embedding's own width where it is not the stack's */
+    PARE_AXIS_HEAD,      /* query heads of one attention block, `group` rows each */
+    PARE_AXIS_KV,        /* key/value heads of one attention block, `group` rows each */
+    PARE_AXIS_FFN,       /* feed-forward units of one layer */
+    PARE_AXIS_BUCKET,    /* relative-position buckets */
     PARE_AXIS_LABEL,
-    PARE_AXIS_HIDDEN,     /* the inner width of a head's dense layer or the pooler */
+    PARE_AXIS_HIDDEN, /* the inner width of a head's dense layer or the pooler */
     PARE_AXIS_COUNT
 } PareAxisKind;
 
@@ -38,6 +38,8 @@ typedef struct {
     uint16_t group; /* consecutive rows that make one unit: the head size; otherwise 1 */
 } PareAxis;
 
+/* Whether two dimensions count the same thing. The group is not compared: one unit may be one row
+ * here (a relative bias per head) and a head size of rows there (the query matrix). */
 bool pare_axis_equal(PareAxis a, PareAxis b);
 /* "head(decoder.3.cross)x64", "width(encoder)", "label", … into `out`; returns `out`. */
 const char *pare_axis_text(PareAxis axis, char *out, size_t size);

@@ -31,9 +31,9 @@ typedef struct {
     uint32_t dims;
     uint64_t shape[PARE_FILE_MAX_DIMS]; /* logical, without padding */
     PareAxis axes[PARE_FILE_MAX_DIMS];
-    uint64_t bytes;    /* of the blob */
-    uint64_t checksum; /* XXH64 of the blob */
-    const void *data;  /* the blob inside the mapping; the table entry it shares, for an alias */
+    uint64_t bytes;       /* of the blob */
+    uint64_t checksum;    /* XXH64 of the blob */
+    const void *data;     /* the blob inside the mapping; the table entry it shares, for an alias */
     const char *alias_of; /* NULL, or the name of the tensor whose blob this one shares */
 } PareFileTensor;
 
