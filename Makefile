@@ -175,8 +175,8 @@ deps:
 
 # ---- Targets -----------------------------------------------------------------------------------
 
-.PHONY: help all lib programs tests check test test-long run-test lint format demo bench \
-        install uninstall setup clean
+.PHONY: help all lib programs tests check test all-tests test-long all-tests-long run-test \
+        lint format demo bench install uninstall setup clean
 
 # Sub-makes use every core, unless the caller said otherwise.
 NPROC := $(shell nproc 2>/dev/null || echo 2)
@@ -213,14 +213,21 @@ check: ## the unit tests, under a minute
 	@$(submake) -k tests || true
 	@tools/run-tests $(plain_tests)
 
+# What setup installs is only seen by a make that starts afterwards, hence the second one.
 test: ## every test: unit (plain, and with sanitizers), scripts, command lines
 	@tools/setup.sh build test
+	@$(MAKE) --no-print-directory all-tests
+
+all-tests:
 	@$(submake) -k all tests || true
 	@$(submake) -k SAN=$(TEST_SAN) programs tests || true
 	@tools/run-tests $(plain_tests) $(san_tests) $(script_items) $(cli_items)
 
 test-long: ## the above, and valgrind, every instruction set, failing allocations, clang
 	@tools/setup.sh build test long
+	@$(MAKE) --no-print-directory all-tests-long
+
+all-tests-long:
 	@$(submake) -k all tests || true
 	@$(submake) -k SAN=$(TEST_SAN) programs tests || true
 	@$(submake) -k CC=clang all tests || true
@@ -264,7 +271,7 @@ man_pages  := $(wildcard man/*.1)
 $(O)/pare.pc: pare.pc.in FORCE
 	@mkdir -p $(@D)
 	@sed -e 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(libdir)|;s|@INCLUDEDIR@|$(includedir)|' \
-	     -e 's|@VERSION@|$(VERSION)|;s|@REQUIRES@|$(PKGS)|' $< >$@
+	     -e 's|@VERSION@|$(VERSION)|;s|@LIBS@|$(pkg_libs)|' $< >$@
 
 install: all $(O)/pare.pc ## into PREFIX (/usr/local), below DESTDIR
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)
