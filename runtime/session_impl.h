@@ -1,0 +1,31 @@
+/* What session.c and the decoders share; nobody else includes this. */
+#ifndef PARE_RUNTIME_SESSION_IMPL_H
+#define PARE_RUNTIME_SESSION_IMPL_H
+
+#include "runtime/session.h"
+#include "runtime/transformer.h"
+
+struct PareSession {
+    const PareModel *model;
+    ParePool *pool;
+    PareArena *arena;          /* activations: released at the start of every call */
+    PareArena *relative_arena; /* expanded relative biases, rebuilt when the reach grows */
+    PareArena *result_arena;   /* generated ids */
+    PareRelatives relatives;
+    PareTransformer transformer;
+};
+
+const PareParams *pare_model_params(const PareModel *m);
+
+/* A run whose errors go to `err`; forgets all activations of earlier calls. */
+PareRun pare_session_begin(PareSession *s, PareError *err);
+/* Makes relative biases reach `positions` positions. */
+PareStatus pare_session_reach(PareSession *s, size_t positions, PareError *err);
+/* The packed tokens of all sequences, ids or decoder ids, in the run's arena. */
+PareStatus pare_session_pack(PareRun *r, const PareSequence *sequences, size_t count, bool decoder,
+                             PareTokens *tokens, PareRows **rows);
+/* The encoder over all sequences, and its keys and values for the decoder. */
+PareValue *pare_session_encode(PareSession *s, PareRun *r, const PareSequence *sequences,
+                               size_t count, PareRows **rows);
+
+#endif
