@@ -141,7 +141,7 @@ $(O)/libpare.map: $(wildcard runtime/pare.h) $(O)/flags
 $(LIB_SO).$(SOVERSION): $(LIB_OBJ) $(O)/members $(O)/libpare.map
 	$(call say,LD,$@)
 	$(q)$(CC) $(ldflags) -shared -Wl,-soname,libpare.so.$(SOVERSION) \
-	    -Wl,--version-script,$(O)/libpare.map -o $(tmp) $(LIB_OBJ) $(pkg_libs) && mv -f $(tmp) $@
+	    -Xlinker --version-script=$(O)/libpare.map -o $(tmp) $(LIB_OBJ) $(pkg_libs) && mv -f $(tmp) $@
 
 $(LIB_SO): $(LIB_SO).$(SOVERSION)
 	@ln -sf $(<F) $@
