@@ -4,7 +4,8 @@
 #   make -j              build (objects in build/<compiler>-<flags>, programs also in build/bin)
 #   make DEBUG=1         -O0;  SAN=address,undefined: sanitizers;  CC=clang;  V=1: full commands
 #   CFLAGS, CPPFLAGS and LDFLAGS are added to ours; WERROR= lets warnings pass;
-#   ISAS="avx2" restricts the kernels that are compiled in; BUILD=dir puts build/ elsewhere.
+#   ISAS="avx2" restricts the kernels that are compiled in; BUILD=dir puts build/ elsewhere;
+#   KEEP_GOING=1 leaves out of the library what does not compile.
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
