@@ -29,7 +29,8 @@ typedef struct {
     Candidate *candidates; /* [keep] best first */
     size_t candidate_count;
     Candidate *row_best; /* [num_beams * keep] */
-    size_t first_row;    /* its logits in this step */
+    size_t sentence;
+    size_t first_row; /* its logits in this step */
     bool done, broken;
 } Beam;
 
@@ -197,17 +198,17 @@ static PareStatus new_beam(Search *s, Beam *b, const PareHypothesis *prompt) {
             return pare_memory_error(s->d->run.err, "beam search");
     }
     pare_decoder_copy(&b->running[0], prompt);
+    b->sentence = prompt->sentence;
     b->rows = 1;
     return PARE_OK;
 }
 
 static PareStatus finish(Search *s, Beam *b, PareGenerated *out) {
-    size_t sentence = b->running[0].sentence;
     if (b->broken || b->finished_count == 0)
         return pare_error_set(s->d->run.err, PARE_E_FORMAT,
-                              "input %zu: the model's scores are not finite", sentence + 1);
+                              "input %zu: the model's scores are not finite", b->sentence + 1);
     const Finished *best = &b->finished[0];
-    return pare_decoder_store(s->d, best->ids, best->length, best->score, &out[sentence]);
+    return pare_decoder_store(s->d, best->ids, best->length, best->score, &out[b->sentence]);
 }
 
 /* Drops finished sentences, lays the rows of the others side by side and feeds them. */
