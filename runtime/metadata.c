@@ -1,0 +1,90 @@
+/* Metadata with one more stage in its provenance. */
+#include "runtime/metadata.h"
+
+#include <string.h>
+
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/version.h"
+
+static PareStatus hash_file(const char *path, uint64_t *bytes, char hex[PARE_SHA256_HEX_SIZE],
+                            PareError *err) {
+    PareMapping map;
+    PareStatus st = pare_file_map(path, &map, err);
+    if (st)
+        return st;
+    PareSha256 *h = pare_sha256_create();
+    if (!h) {
+        st = pare_memory_error(err, "a checksum");
+    } else {
+        pare_sha256_update(h, map.data, map.size);
+        pare_sha256_hex(h, hex);
+        *bytes = map.size;
+    }
+    pare_sha256_destroy(h);
+    pare_file_unmap(&map);
+    return st;
+}
+
+static void put_entry(const PareModel *m, const char *stage, const char *options, uint64_t bytes,
+                      const char *hex, PareBuffer *out) {
+    const char *name = pare_file_basename(pare_file_path(pare_model_file(m)));
+    pare_buffer_printf(out,
+                       "{\"stage\":\"%s\",\"program\":\"pare-%s %s\",\"options\":%s,\"inputs\":[{"
+                       "\"file\":",
+                       stage, stage, PARE_VERSION, options);
+    pare_buffer_put_json_string(out, name, strlen(name));
+    pare_buffer_printf(out, ",\"bytes\":%llu,\"sha256\":\"%s\"}]}", (unsigned long long)bytes, hex);
+}
+
+/* `"key":value,` for a member that is kept. */
+static PareStatus put_member(const PareJson *n, PareBuffer *out, PareError *err) {
+    char *text = pare_json_print(n);
+    if (!text)
+        return pare_memory_error(err, "metadata");
+    pare_buffer_put_json_string(out, pare_json_key(n), strlen(pare_json_key(n)));
+    pare_buffer_printf(out, ":%s,", text);
+    pare_free(text);
+    return PARE_OK;
+}
+
+static PareStatus put_provenance(const PareJson *list, PareBuffer *out, PareError *err) {
+    pare_buffer_puts(out, "\"provenance\":[");
+    for (const PareJson *n = pare_json_first(list); n; n = pare_json_next(n)) {
+        char *text = pare_json_print(n);
+        if (!text)
+            return pare_memory_error(err, "metadata");
+        pare_buffer_printf(out, "%s,", text);
+        pare_free(text);
+    }
+    return PARE_OK;
+}
+
+PareStatus pare_metadata_append(const PareModel *m, const char *stage, const char *options,
+                                const PareDescription *description, PareBuffer *out,
+                                PareError *err) {
+    const PareJson *root = pare_model_metadata(m);
+    char hex[PARE_SHA256_HEX_SIZE];
+    uint64_t bytes;
+    PareStatus st = hash_file(pare_file_path(pare_model_file(m)), &bytes, hex, err);
+    pare_buffer_putc(out, '{');
+    for (const PareJson *n = pare_json_first(root); n && !st; n = pare_json_next(n)) {
+        const char *key = pare_json_key(n);
+        if (strcmp(key, "provenance") == 0)
+            continue;
+        if (description && strcmp(key, "description") == 0) {
+            pare_buffer_puts(out, "\"description\":");
+            pare_description_write(description, out);
+            pare_buffer_putc(out, ',');
+        } else {
+            st = put_member(n, out, err);
+        }
+    }
+    if (!st)
+        st = put_provenance(pare_json_get(root, "provenance"), out, err);
+    if (st)
+        return st;
+    put_entry(m, stage, options, bytes, hex, out);
+    pare_buffer_puts(out, "]}");
+    return pare_buffer_ok(out, "metadata", err);
+}
