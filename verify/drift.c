@@ -1,0 +1,176 @@
+/* Distances between two models' logits. Everything is summed in double and in one order; the
+ * exponential is our own, without calls and without fused operations, so that compilers can
+ * vectorise it and every machine computes the same. */
+#include "verify/drift.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 256, LANES = 4, EXP_DEGREE = 13 };
+
+typedef struct {
+    float reference_max, candidate_max;
+    size_t reference_at, candidate_at;
+    double dot, candidate_squares;
+} Scan;
+
+/* e^x for x <= 0, to about 2 ulp; below -708 it stays at e^-708, which is nothing beside 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; the Taylor polynomial's error there is below 2^-57. */
+static double exp_nonpositive(double x) {
+    static const double log2e = 0x1.71547652b82fep+0, magic = 0x1.8p+52;
+    static const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
+    static const double c[EXP_DEGREE + 1] = {1.0,
+                                             1.0,
+                                             1.0 / 2,
+                                             1.0 / 6,
+                                             1.0 / 24,
+                                             1.0 / 120,
+                                             1.0 / 720,
+                                             1.0 / 5040,
+                                             1.0 / 40320,
+                                             1.0 / 362880,
+                                             1.0 / 3628800,
+                                             1.0 / 39916800,
+                                             1.0 / 479001600,
+                                             1.0 / 6227020800};
+    x = x < -708 ? -708 : x;
+    double rounded = x * log2e + magic, n = rounded - magic;
+    double r = (x - n * ln2_high) - n * ln2_low;
+    double p = c[EXP_DEGREE];
+    for (int i = EXP_DEGREE - 1; i >= 0; i--)
+        p = p * r + c[i];
+    uint64_t bits; /* the low bits of `rounded` are n, in two's complement */
+    memcpy(&bits, &rounded, sizeof bits);
+    bits = (bits + 1023) << 52;
+    double scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return p * scale;
+}
+
+/* Differences, norms and the two largest values, in one pass. */
+static void scan(const float *reference, const float *candidate, size_t n, PareDriftRow *row,
+                 Scan *s) {
+    *s = (Scan){.reference_max = -INFINITY, .candidate_max = -INFINITY};
+    for (size_t i = 0; i < n; i++) {
+        float a = reference[i], b = candidate[i];
+        if (isfinite(a) && isfinite(b)) {
+            double x = a, y = b, difference = fabs(y - x);
+            row->values++;
+            row->max_abs = difference > row->max_abs ? difference : row->max_abs;
+            row->sum_abs += difference;
+            row->sum_squares += difference * difference;
+            row->reference_squares += x * x;
+            s->candidate_squares += y * y;
+            s->dot += x * y;
+        } else if (isfinite(a)) {
+            row->broken++;
+        } else if (isnan(a) || a != b) {
+            row->undefined++;
+        }
+        if (a > s->reference_max) {
+            s->reference_max = a;
+            s->reference_at = i;
+        }
+        if (b > s->candidate_max) {
+            s->candidate_max = b;
+            s->candidate_at = i;
+        }
+    }
+}
+
+/* With a', b' the rows less their maxima: KL = sum e^a' (a' - b') / A - log A + log B, where A and
+ * B are the sums of e^a' and e^b'. Values that are infinite in both rows have no probability. */
+static double divergence(const float *reference, const float *candidate, size_t n, const Scan *s) {
+    double x[BLOCK], y[BLOCK], p[BLOCK], q[BLOCK];
+    double sum_p[LANES] = {0}, sum_q[LANES] = {0}, weighted[LANES] = {0};
+    for (size_t begin = 0; begin < n; begin += BLOCK) {
+        size_t count = n - begin < BLOCK ? n - begin : BLOCK;
+        for (size_t i = 0; i < BLOCK; i++)
+            x[i] = y[i] = -INFINITY;
+        for (size_t i = 0; i < count; i++) {
+            x[i] = (double)reference[begin + i] - (double)s->reference_max;
+            y[i] = (double)candidate[begin + i] - (double)s->candidate_max;
+        }
+        for (size_t i = 0; i < BLOCK; i++)
+            p[i] = exp_nonpositive(x[i]);
+        for (size_t i = 0; i < BLOCK; i++)
+            q[i] = exp_nonpositive(y[i]);
+        for (size_t i = 0; i < BLOCK; i++) {
+            bool counts = isfinite(x[i]);
+            sum_p[i % LANES] += counts ? p[i] : 0;
+            sum_q[i % LANES] += counts ? q[i] : 0;
+            weighted[i % LANES] += counts ? p[i] * (x[i] - y[i]) : 0;
+        }
+    }
+    double total_p = (sum_p[0] + sum_p[2]) + (sum_p[1] + sum_p[3]);
+    double total_q = (sum_q[0] + sum_q[2]) + (sum_q[1] + sum_q[3]);
+    double total_w = (weighted[0] + weighted[2]) + (weighted[1] + weighted[3]);
+    double kl = total_w / total_p - log(total_p) + log(total_q);
+    return kl > 0 ? kl : 0; /* rounding can leave it a little below */
+}
+
+/* 1 for two rows of zeros, 0 when only one of them is. */
+static double cosine(const PareDriftRow *row, const Scan *s) {
+    double product = sqrt(row->reference_squares) * sqrt(s->candidate_squares);
+    if (product > 0)
+        return s->dot / product;
+    return row->reference_squares == s->candidate_squares ? 1 : 0;
+}
+
+void pare_drift_measure(const float *reference, const float *candidate, size_t n,
+                        PareDriftRow *out) {
+    Scan s;
+    *out = (PareDriftRow){0};
+    scan(reference, candidate, n, out, &s);
+    if (out->broken || out->undefined || !out->values)
+        return;
+    out->agree = s.reference_at == s.candidate_at;
+    out->cosine = cosine(out, &s);
+    /* +infinity in both rows takes all probability: the same distribution, if it is one place */
+    out->kl = isfinite(s.reference_max) ? divergence(reference, candidate, n, &s) : 0;
+}
+
+void pare_drift_add_row(PareDrift *d, const PareDriftRow *row) {
+    d->rows++;
+    d->values += row->values;
+    d->broken += row->broken;
+    d->undefined += row->undefined;
+    d->max_abs = row->max_abs > d->max_abs ? row->max_abs : d->max_abs;
+    d->sum_abs += row->sum_abs;
+    d->sum_squares += row->sum_squares;
+    d->reference_squares += row->reference_squares;
+    d->agree += row->agree;
+    if (row->broken || row->undefined || !row->values)
+        return;
+    d->clean_rows++;
+    d->sum_cosine += row->cosine;
+    d->sum_kl += row->kl;
+}
+
+void pare_drift_add(PareDrift *d, const float *reference, const float *candidate, size_t n) {
+    PareDriftRow row;
+    pare_drift_measure(reference, candidate, n, &row);
+    pare_drift_add_row(d, &row);
+}
+
+static double mean(double sum, uint64_t count) {
+    return count ? sum / (double)count : NAN;
+}
+
+PareDriftResult pare_drift_result(const PareDrift *d) {
+    PareDriftResult r = {.rows = d->rows,
+                         .values = d->values,
+                         .broken = d->broken,
+                         .undefined = d->undefined,
+                         .broken_rows = d->rows - d->clean_rows,
+                         .max_abs = d->values ? d->max_abs : NAN,
+                         .mean_abs = mean(d->sum_abs, d->values),
+                         .cosine = mean(d->sum_cosine, d->clean_rows),
+                         .kl = mean(d->sum_kl, d->clean_rows),
+                         .top1_agreement = mean((double)d->agree, d->rows)};
+    if (!d->values)
+        r.relative_l2 = NAN;
+    else if (d->sum_squares > 0)
+        r.relative_l2 = sqrt(d->sum_squares) / sqrt(d->reference_squares); /* infinite over zeros */
+    return r;
+}
