@@ -15,8 +15,11 @@
 typedef struct PareCheckpoint PareCheckpoint;
 
 typedef struct {
-    const char *name;    /* UTF-8, unique; owned by the checkpoint */
-    PareTensorType type; /* the logical shape and stored number format */
+    const char *name; /* UTF-8, unique; owned by the checkpoint */
+    /* The logical shape and stored number format. A dtype that this program has no name for
+     * (safetensors' 8-bit floats, unsigned integers) is PARE_DTYPE_COUNT: such a tensor is listed
+     * and may be ignored; reading it is an error that names its dtype. */
+    PareTensorType type;
     /* Two tensors with equal non-zero values view the very same elements (tied weights). */
     uint64_t view_id;
 } PareCheckpointTensor;

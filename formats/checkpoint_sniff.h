@@ -1,0 +1,13 @@
+/* What a file is, by its content. */
+#ifndef PARE_FORMATS_CHECKPOINT_SNIFF_H
+#define PARE_FORMATS_CHECKPOINT_SNIFF_H
+
+#include "core/file.h"
+
+typedef enum { PARE_CONTENT_OTHER, PARE_CONTENT_ZIP, PARE_CONTENT_SAFETENSORS } PareContent;
+
+/* For OTHER, `*advice` is what the file is and what to do instead, as the rest of a sentence that
+ * begins with the file's name. */
+PareContent pare_content_sniff(const PareMapping *map, const char **advice);
+
+#endif
