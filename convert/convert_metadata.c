@@ -1,0 +1,188 @@
+/* The metadata section of a converted model, and what is printed about a conversion. */
+#include <string.h>
+
+#include "convert/convert_impl.h"
+#include "core/file.h"
+#include "core/version.h"
+
+PareStatus pare_convert_inputs(PareConvert *c, const char **paths, size_t *count, PareError *err) {
+    size_t n = 0, files = 0;
+    paths[n++] = pare_checkpoint_path(c->checkpoint);
+    paths[n++] = c->config.path;
+    if (c->generation.doc)
+        paths[n++] = c->generation.path;
+    const char *const *names = c->tokenizer ? pare_tokenizer_files(c->tokenizer, &files) : NULL;
+    for (size_t i = 0; i < files && n < PARE_MAX_INPUTS; i++) {
+        paths[n] =
+            pare_arena_printf(c->arena, "%s/%s", c->options.folder, pare_file_basename(names[i]));
+        if (!paths[n++])
+            return pare_memory_error(err, "the names of the inputs");
+    }
+    *count = n;
+    return PARE_OK;
+}
+
+PareStatus pare_input_file_hash(const char *path, PareInputFile *out, PareError *err) {
+    enum { CHUNK = 4 << 20 };
+    PareMapping m;
+    PareStatus st = pare_file_map(path, &m, err);
+    if (st)
+        return st;
+    PareSha256 *h = pare_sha256_create();
+    if (!h)
+        st = pare_memory_error(err, "a checksum");
+    for (size_t at = 0; at < m.size && !st; at += CHUNK) {
+        size_t size = m.size - at < CHUNK ? m.size - at : CHUNK;
+        pare_sha256_update(h, m.data + at, size);
+        pare_file_drop(&m, at, size);
+        st = pare_interrupt_check(err);
+    }
+    out->name = pare_file_basename(path);
+    out->size = m.size;
+    if (!st)
+        pare_sha256_hex(h, out->sha256);
+    pare_sha256_destroy(h);
+    pare_file_unmap(&m);
+    return st;
+}
+
+static void put_string(PareBuffer *out, const char *key, const char *text) {
+    pare_buffer_printf(out, "\"%s\":", key);
+    pare_buffer_put_json_string(out, text, strlen(text));
+}
+
+/* A JSON file as it was, without the white space around it. */
+static void put_file(PareBuffer *out, const PareJsonFile *f) {
+    const char *from = f->text, *to = f->text + f->size;
+    while (from < to && strchr(" \t\r\n", *from))
+        from++;
+    while (to > from && strchr(" \t\r\n", to[-1]))
+        to--;
+    pare_buffer_append(out, from, (size_t)(to - from));
+}
+
+static void put_labels(PareConvert *c, PareBuffer *out) {
+    uint32_t count = c->model.labels ? c->model.description.head.labels : 0;
+    pare_buffer_puts(out, ",\"labels\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        pare_buffer_puts(out, i ? "," : "");
+        pare_buffer_put_json_string(out, c->model.labels[i], strlen(c->model.labels[i]));
+    }
+    pare_buffer_puts(out, "]");
+}
+
+static void put_source(PareConvert *c, PareBuffer *out) {
+    const PareJson *problem = pare_json_get_set(pare_json_root(c->config.doc), "problem_type");
+    pare_buffer_puts(out, ",\"source\":{");
+    put_string(out, "model_type", c->model.family->model_type);
+    pare_buffer_puts(out, ",");
+    put_string(out, "architecture", c->model.architecture->name);
+    pare_buffer_puts(out, ",");
+    put_string(out, "format", pare_checkpoint_format(c->checkpoint));
+    if (pare_json_is_string(problem)) {
+        pare_buffer_puts(out, ",");
+        put_string(out, "problem_type", pare_json_string(problem));
+    }
+    pare_buffer_puts(out, ",\"config\":");
+    put_file(out, &c->config);
+    if (c->generation.doc) {
+        pare_buffer_puts(out, ",\"generation_config\":");
+        put_file(out, &c->generation);
+    }
+    pare_buffer_puts(out, "}");
+}
+
+static void put_provenance(PareConvert *c, const PareInputFile *inputs, size_t count,
+                           PareBuffer *out) {
+    const PareConvertOptions *o = &c->options;
+    pare_buffer_puts(out, ",\"provenance\":[{\"stage\":\"convert\",");
+    put_string(out, "program", "pare-convert");
+    pare_buffer_puts(out, ",");
+    put_string(out, "version", PARE_VERSION);
+    pare_buffer_puts(out, ",\"options\":{\"allow_unused\":[");
+    for (size_t i = 0; i < o->allow_unused.count; i++) {
+        pare_buffer_puts(out, i ? "," : "");
+        pare_buffer_put_json_string(out, o->allow_unused.items[i],
+                                    strlen(o->allow_unused.items[i]));
+    }
+    pare_buffer_printf(out, "],\"allow_nonfinite\":%s,\"no_tokenizer\":%s},\"inputs\":[",
+                       o->allow_nonfinite ? "true" : "false", o->no_tokenizer ? "true" : "false");
+    for (size_t i = 0; i < count; i++) {
+        pare_buffer_puts(out, i ? ",{" : "{");
+        put_string(out, "file", inputs[i].name);
+        pare_buffer_printf(out, ",\"bytes\":%llu,", (unsigned long long)inputs[i].size);
+        put_string(out, "sha256", inputs[i].sha256);
+        pare_buffer_puts(out, "}");
+    }
+    pare_buffer_puts(out, "]}]");
+}
+
+PareStatus pare_convert_metadata(PareConvert *c, const PareInputFile *inputs, size_t count,
+                                 PareBuffer *out, PareError *err) {
+    pare_buffer_puts(out, "{\"description\":");
+    pare_description_write(&c->model.description, out);
+    pare_buffer_puts(out, ",\"generation\":");
+    pare_generation_write(&c->model.generation, out);
+    put_labels(c, out);
+    if (c->tokenizer) {
+        pare_buffer_puts(out, ",\"tokenizer\":{");
+        put_string(out, "kind", pare_tokenizer_kind(c->tokenizer));
+        pare_buffer_printf(out, ",\"size\":%zu}", pare_tokenizer_size(c->tokenizer));
+    }
+    put_source(c, out);
+    put_provenance(c, inputs, count, out);
+    pare_buffer_puts(out, "}");
+    return pare_buffer_ok(out, "the metadata", err);
+}
+
+static void describe_json(const PareConvertSummary *s, PareBuffer *out) {
+    pare_buffer_puts(out, "{");
+    put_string(out, "family", s->family);
+    pare_buffer_puts(out, ",");
+    put_string(out, "architecture", s->architecture);
+    pare_buffer_puts(out, ",");
+    put_string(out, "head", s->head);
+    pare_buffer_puts(out, ",");
+    put_string(out, "weights", s->weights);
+    pare_buffer_puts(out, ",");
+    put_string(out, "format", s->format);
+    pare_buffer_puts(out, ",\"tokenizer\":");
+    if (s->tokenizer) {
+        pare_buffer_puts(out, "{");
+        put_string(out, "kind", s->tokenizer);
+        pare_buffer_printf(out, ",\"size\":%zu}", s->tokenizer_size);
+    } else {
+        pare_buffer_puts(out, "null");
+    }
+    pare_buffer_printf(out,
+                       ",\"tensors\":%zu,\"shared\":%zu,\"parameters\":%llu,\"memory_bytes\":%llu,"
+                       "\"output_bytes\":%llu,\"nonfinite\":%llu}\n",
+                       s->tensors, s->shared, (unsigned long long)s->parameters,
+                       (unsigned long long)s->memory_bytes, (unsigned long long)s->output_bytes,
+                       (unsigned long long)s->nonfinite);
+}
+
+static double megabytes(uint64_t bytes) {
+    return (double)bytes / 1e6;
+}
+
+void pare_convert_describe(PareConvert *c, bool json, PareBuffer *out) {
+    const PareConvertSummary *s = &c->summary;
+    if (json) {
+        describe_json(s, out);
+        return;
+    }
+    pare_buffer_printf(out, "family        %s\n", s->family);
+    pare_buffer_printf(out, "architecture  %s (head: %s)\n", s->architecture, s->head);
+    pare_buffer_printf(out, "weights       %s (%s)\n", s->weights, s->format);
+    if (s->tokenizer)
+        pare_buffer_printf(out, "tokenizer     %s, %zu ids\n", s->tokenizer, s->tokenizer_size);
+    else
+        pare_buffer_puts(out, "tokenizer     none\n");
+    pare_buffer_printf(out, "tensors       %zu, and %zu that share one of them\n", s->tensors,
+                       s->shared);
+    pare_buffer_printf(out, "parameters    %llu\n", (unsigned long long)s->parameters);
+    pare_buffer_printf(out, "memory        %.1f MB to convert; the largest tensor is %s\n",
+                       megabytes(s->memory_bytes), s->largest ? s->largest : "none");
+    pare_buffer_printf(out, "output        about %.1f MB\n", megabytes(s->output_bytes));
+}
