@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 def attend(query, key, value, heads, allowed):
-    """Scaled dot-product attention; allowed is True where a query may look, [B or 1, 1, T or 1, S]."""
+    """Attention; allowed is True where a query may look: [B or 1, 1, T or 1, S]."""
     B, T, E = query.shape
     q, k, v = (x.view(B, -1, heads, E // heads).transpose(1, 2) for x in (query, key, value))
     scores = q @ k.transpose(2, 3) / math.sqrt(E // heads)

@@ -134,7 +134,7 @@ DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 
 def write_safetensors(path, tensors):
-    """Header length, JSON header, data; wide types first, as the safetensors library orders them."""
+    """Length of the header, header, data; wide types first, as the safetensors library does."""
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name in names:
@@ -331,7 +331,7 @@ def score_words(data):
     for (source, target), output in wrong[:20]:
         print(f"  {source}: {output} (should be: {target})")
     right = len(rows) - len(wrong)
-    print(f"words: {right} of {len(rows)} test rows exactly right ({100 * right / len(rows):.2f} %)")
+    print(f"words: {right} of {len(rows)} test rows exactly right ({right / len(rows):.2%})")
     about = {
         "model": "MarianMTModel", "data": f"make-data words --split test --rows {TEST_ROWS}",
         "generate": {"num_beams": 1, "max_length": model.config["max_length"]},
@@ -400,7 +400,8 @@ def classify(model, tokens):
 
 
 def score_intent(data):
-    model, ids, names = load(INTENT, BertForSequenceClassification), bert_vocabulary(), data.labels()
+    model = load(INTENT, BertForSequenceClassification)
+    ids, names = bert_vocabulary(), data.labels()
     rows = data.rows("intent", "test", TEST_ROWS, 1)
     samples, right = [], 0
     for text, label in rows:
@@ -408,11 +409,11 @@ def score_intent(data):
         logits = classify(model, tokens)
         answer = int(logits.argmax())
         right += answer == int(label)
-        if answer != int(label) and len(samples) < 400:
+        if answer != int(label):
             print(f"  {text}: {names[answer]} (should be: {names[int(label)]})")
         samples.append({"sentence": text, "label": int(label), "input_ids": tokens,
                         "answer": answer, "logits": digits(logits)})
-    print(f"intent: {right} of {len(rows)} test rows right ({100 * right / len(rows):.2f} %)")
+    print(f"intent: {right} of {len(rows)} test rows right ({right / len(rows):.2%})")
     about = {
         "model": "BertForSequenceClassification",
         "data": f"make-data intent --split test --rows {TEST_ROWS}",
