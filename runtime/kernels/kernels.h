@@ -49,7 +49,7 @@ typedef enum {
  * row that sees no key gives +0. */
 typedef struct {
     const float *q;       /* row r at q + r * q_stride, D floats */
-    float *out;           /* row r at out + r * out_stride, D floats */
+    float *out;           /* row r at out + r * out_stride, D floats; may be q itself */
     const float *k, *v;   /* key j at k + s * k_stride, s = slots ? slots[j] : j */
     const int32_t *slots; /* NULL: keys lie in order; otherwise where each key's row is */
     const float *bias;    /* NULL, or row r at bias + r * bias_stride, one float a key */

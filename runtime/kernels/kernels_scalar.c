@@ -159,14 +159,14 @@ static void attend(const PareAttend *a) {
         float *out = a->out + r * a->out_stride, *p = a->scratch + r * a->keys;
         size_t first, last;
         pare_attend_range(a, r, &first, &last);
-        for (size_t d = 0; d < a->D; d++)
-            out[d] = 0.0f;
         for (size_t j = first; j < last; j++) {
             size_t slot = a->slots ? (size_t)a->slots[j] : j;
             float s = dot(q, a->k + slot * a->k_stride, a->D);
             p[j] = a->bias ? fmaf(s, a->scale, a->bias[r * a->bias_stride + j]) : s * a->scale;
         }
         softmax(p + first, p + first, last - first);
+        for (size_t d = 0; d < a->D; d++)
+            out[d] = 0.0f;
         for (size_t j = first; j < last; j++) {
             size_t slot = a->slots ? (size_t)a->slots[j] : j;
             const float *v = a->v + slot * a->v_stride;

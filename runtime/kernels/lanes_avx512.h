@@ -1,0 +1,148 @@
+/* Sixteen lanes as one AVX-512 register. See lanes_rows.h for what uses them; lanes_avx2.h offers
+ * the same names. Needs F, BW, VL, DQ and FMA. */
+#ifndef PARE_RUNTIME_KERNELS_LANES_AVX512_H
+#define PARE_RUNTIME_KERNELS_LANES_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/kernels/kernels_math.h"
+
+/* How many rows attention takes together: for the scores (times 4 keys) and for the output (times
+ * LANES_OUT_GROUPS groups of 16 columns). */
+enum { LANES = 16, LANES_SCORE_ROWS = 4, LANES_OUT_ROWS = 4, LANES_OUT_GROUPS = 4 };
+
+typedef __m512 Lanes;
+
+static inline Lanes lanes_set1(float x) {
+    return _mm512_set1_ps(x);
+}
+
+static inline Lanes lanes_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+
+static inline void lanes_store(float *p, Lanes v) {
+    _mm512_storeu_ps(p, v);
+}
+
+static inline __mmask16 lanes_mask(size_t n) {
+    return (__mmask16)((1u << n) - 1u);
+}
+
+/* The first n < 16 lanes; the others have the value of `fill`, and their memory is not touched. */
+static inline Lanes lanes_load_part(const float *p, size_t n, Lanes fill) {
+    return _mm512_mask_loadu_ps(fill, lanes_mask(n), p);
+}
+
+static inline void lanes_store_part(float *p, size_t n, Lanes v) {
+    _mm512_mask_storeu_ps(p, lanes_mask(n), v);
+}
+
+/* Lanes n and up become +0. */
+static inline Lanes lanes_keep(Lanes v, size_t n) {
+    return _mm512_maskz_mov_ps(lanes_mask(n), v);
+}
+
+static inline Lanes lanes_add(Lanes a, Lanes b) {
+    return _mm512_add_ps(a, b);
+}
+
+static inline Lanes lanes_sub(Lanes a, Lanes b) {
+    return _mm512_sub_ps(a, b);
+}
+
+static inline Lanes lanes_mul(Lanes a, Lanes b) {
+    return _mm512_mul_ps(a, b);
+}
+
+static inline Lanes lanes_div(Lanes a, Lanes b) {
+    return _mm512_div_ps(a, b);
+}
+
+static inline Lanes lanes_fma(Lanes a, Lanes b, Lanes c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* Lanes n and up keep c. */
+static inline Lanes lanes_fma_part(Lanes a, Lanes b, Lanes c, size_t n) {
+    return _mm512_mask3_fmadd_ps(a, b, c, lanes_mask(n));
+}
+
+/* a > b ? a : b, and a < b ? a : b. */
+static inline Lanes lanes_max(Lanes a, Lanes b) {
+    return _mm512_max_ps(a, b);
+}
+
+static inline Lanes lanes_min(Lanes a, Lanes b) {
+    return _mm512_min_ps(a, b);
+}
+
+static inline Lanes lanes_and(Lanes a, Lanes b) {
+    return _mm512_and_ps(a, b);
+}
+
+static inline Lanes lanes_or(Lanes a, Lanes b) {
+    return _mm512_or_ps(a, b);
+}
+
+static inline Lanes lanes_xor(Lanes a, Lanes b) {
+    return _mm512_xor_ps(a, b);
+}
+
+/* x < 0 ? a : b */
+static inline Lanes lanes_if_negative(Lanes x, Lanes a, Lanes b) {
+    __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
+    return _mm512_mask_mov_ps(b, negative, a);
+}
+
+/* The larger as integers: for magnitudes, with NaN above infinity. */
+static inline Lanes lanes_max_bits(Lanes a, Lanes b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+
+/* p 2^n, rounded once, and 2^n, where rounded = n + PARE_ROUND. */
+static inline Lanes lanes_scale_pow2(Lanes p, Lanes rounded) {
+    return _mm512_scalef_ps(p, _mm512_sub_ps(rounded, _mm512_set1_ps(PARE_ROUND)));
+}
+
+static inline Lanes lanes_pow2(Lanes rounded) {
+    __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(rounded), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_set1_epi32(0x3f800000)));
+}
+
+/* The sum in the written order: l += l+8, l+4, l+2, l+1. */
+static inline float lanes_fold(Lanes v) {
+    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+/* Four sums at once, in the same order. */
+static inline __m128 lanes_fold4(Lanes a, Lanes b, Lanes c, Lanes d) {
+    __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    __m512 s4 =
+        _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    __m512 s2 = _mm512_add_ps(s4, _mm512_permute_ps(s4, 0x4e));
+    __m512 s1 = _mm512_add_ps(s2, _mm512_permute_ps(s2, 0xb1));
+    const __m512i heads = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(heads, s1));
+}
+
+static inline float lanes_fold_max(Lanes v) {
+    return _mm512_reduce_max_ps(v);
+}
+
+static inline uint32_t lanes_fold_max_bits(Lanes v) {
+    return (uint32_t)_mm512_reduce_max_epi32(_mm512_castps_si512(v));
+}
+
+/* Rounded to nearest even, to 16 bytes; every lane is within [-127, 127]. */
+static inline __m128i lanes_to_i8(Lanes v) {
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+}
+
+#endif

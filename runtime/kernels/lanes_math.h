@@ -1,0 +1,93 @@
+/* kernels_math.h for sixteen lanes: the same operations in the same order, over the names that
+ * lanes_avx2.h or lanes_avx512.h (included before this) gives.
+ *
+ *  */
+#ifndef PARE_RUNTIME_KERNELS_LANES_MATH_H
+#define PARE_RUNTIME_KERNELS_LANES_MATH_H
+
+#include "runtime/kernels/kernels_math.h"
+
+static inline Lanes lanes_exp_reduce(Lanes x, Lanes *r, Lanes *rounded) {
+    *rounded = lanes_fma(x, lanes_set1(PARE_LOG2E), lanes_set1(PARE_ROUND));
+    Lanes n = lanes_sub(*rounded, lanes_set1(PARE_ROUND));
+    *r = lanes_fma(n, lanes_set1(-PARE_LN2_HIGH), x);
+    *r = lanes_fma(n, lanes_set1(-PARE_LN2_LOW), *r);
+    Lanes q = lanes_fma(lanes_set1(PARE_EXP_C6), *r, lanes_set1(PARE_EXP_C5));
+    q = lanes_fma(q, *r, lanes_set1(PARE_EXP_C4));
+    q = lanes_fma(q, *r, lanes_set1(PARE_EXP_C3));
+    return lanes_fma(q, *r, lanes_set1(PARE_EXP_C2));
+}
+
+static inline Lanes lanes_exp(Lanes x) {
+    const Lanes one = lanes_set1(1.0f);
+    x = lanes_max(lanes_set1(PARE_EXP_MIN), x);
+    x = lanes_min(lanes_set1(PARE_EXP_MAX), x);
+    Lanes r, rounded;
+    Lanes q = lanes_exp_reduce(x, &r, &rounded);
+    Lanes p = lanes_fma(lanes_fma(q, r, one), r, one);
+    return lanes_scale_pow2(p, rounded);
+}
+
+static inline Lanes lanes_tanh(Lanes x) {
+    Lanes sign = lanes_and(x, lanes_set1(-0.0f));
+    Lanes a = lanes_min(lanes_set1(PARE_TANH_MAX), lanes_xor(x, sign));
+    Lanes r, rounded;
+    Lanes q = lanes_exp_reduce(lanes_add(a, a), &r, &rounded);
+    Lanes p = lanes_fma(lanes_mul(q, r), r, r);
+    Lanes s = lanes_pow2(rounded);
+    Lanes e = lanes_fma(p, s, lanes_sub(s, lanes_set1(1.0f)));
+    return lanes_or(lanes_div(e, lanes_add(e, lanes_set1(2.0f))), sign);
+}
+
+static inline Lanes lanes_logistic(Lanes x, Lanes u) {
+    Lanes e = lanes_exp(lanes_xor(u, lanes_set1(-0.0f)));
+    return lanes_div(x, lanes_add(lanes_set1(1.0f), e));
+}
+
+static inline Lanes lanes_gelu(Lanes x) {
+    Lanes a = lanes_xor(x, lanes_and(x, lanes_set1(-0.0f)));
+    Lanes q = lanes_fma(lanes_set1(PARE_PHI_C10), a, lanes_set1(PARE_PHI_C9));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C8));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C7));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C6));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C5));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C4));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C3));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C2));
+    q = lanes_fma(q, a, lanes_set1(PARE_PHI_C1));
+    Lanes e = lanes_exp(lanes_mul(q, a));
+    Lanes below = lanes_mul(lanes_set1(0.5f), e);
+    Lanes above = lanes_fma(lanes_set1(-0.5f), e, lanes_set1(1.0f));
+    return lanes_mul(x, lanes_if_negative(x, below, above));
+}
+
+static inline Lanes lanes_gelu_tanh(Lanes x) {
+    Lanes cubic = lanes_fma(lanes_set1(PARE_GELU_CUBE), lanes_mul(x, x), lanes_set1(1.0f));
+    cubic = lanes_mul(cubic, x);
+    return lanes_logistic(x, lanes_mul(lanes_set1(2.0f * PARE_GELU_ROOT), cubic));
+}
+
+static inline __attribute__((always_inline)) Lanes lanes_activate(PareActivation act, Lanes x) {
+    switch (act) {
+    case PARE_ACT_RELU:
+        return lanes_max(lanes_set1(0.0f), x);
+    case PARE_ACT_GELU:
+        return lanes_gelu(x);
+    case PARE_ACT_GELU_TANH:
+        return lanes_gelu_tanh(x);
+    case PARE_ACT_GELU_QUICK:
+        return lanes_logistic(x, lanes_mul(lanes_set1(PARE_GELU_QUICK), x));
+    case PARE_ACT_SILU:
+        return lanes_logistic(x, x);
+    case PARE_ACT_TANH:
+        return lanes_tanh(x);
+    case PARE_ACT_SIGMOID:
+        return lanes_logistic(lanes_set1(1.0f), x);
+    case PARE_ACT_IDENTITY:
+    case PARE_ACT_COUNT:
+        break;
+    }
+    return x;
+}
+
+#endif
