@@ -46,11 +46,21 @@ static void test_figures(void **state) {
 static void test_each_row(void **state) {
     (void)state;
     static const double kl[3] = {0.004018439763888845, 0.002986648280572561, 15.596707447420696};
+    static const size_t best_a[3] = {2, 3, 6}, best_b[3] = {5, 3, 3};
     for (int i = 0; i < 3; i++) {
         PareDriftRow row;
         pare_drift_measure(reference[i], candidate[i], 7, &row);
         assert_near(row.kl, kl[i], 1e-14);
         assert_int_equal(row.agree, i == 1);
+        double sum_a = 0, sum_b = 0;
+        for (int k = 0; k < 7; k++) {
+            sum_a += exp((double)reference[i][k]);
+            sum_b += exp((double)candidate[i][k]);
+        }
+        assert_near(row.reference_log_sum, log(sum_a), 1e-14);
+        assert_near(row.candidate_log_sum, log(sum_b), 1e-14);
+        assert_int_equal(row.reference_best, best_a[i]);
+        assert_int_equal(row.candidate_best, best_b[i]);
     }
 }
 
@@ -112,6 +122,11 @@ static void test_broken_candidate(void **state) {
     assert_int_equal(r.values, 12);
     assert_near(r.kl, 0.004018439763888845, 1e-14); /* the clean row alone */
     assert_true(r.top1_agreement == 0);             /* row 0 differs, row 1 is broken */
+    PareDriftRow row;
+    pare_drift_measure(reference[1], bad, 7, &row);
+    assert_true(isnan(row.candidate_log_sum));
+    assert_near(row.reference_log_sum, 12.3125 + log1p(exp(-4.0625) + exp(-7.875) + exp(-9.9375)),
+                1e-6);
 }
 
 static void test_masked_values(void **state) {
@@ -128,6 +143,8 @@ static void test_masked_values(void **state) {
     const float one[3] = {1, 0, 2}, none[3] = {1, NAN, 2};
     pare_drift_measure(a, one, 3, &row);
     assert_int_equal(row.undefined, 1);
+    assert_near(row.candidate_log_sum, log(exp(1) + 1 + exp(2)), 1e-14);
+    assert_near(row.reference_log_sum, log(exp(1) + exp(2)), 1e-14);
     pare_drift_measure(none, none, 3, &row);
     assert_int_equal(row.undefined, 1);
     assert_false(row.agree);

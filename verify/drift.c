@@ -9,7 +9,6 @@ enum { BLOCK = 256, LANES = 4 };
 
 typedef struct {
     float reference_max, candidate_max;
-    size_t reference_at, candidate_at;
     double dot, candidate_squares;
 } Scan;
 
@@ -63,18 +62,19 @@ static void scan(const float *reference, const float *candidate, size_t n, PareD
         }
         if (a > s->reference_max) {
             s->reference_max = a;
-            s->reference_at = i;
+            row->reference_best = i;
         }
         if (b > s->candidate_max) {
             s->candidate_max = b;
-            s->candidate_at = i;
+            row->candidate_best = i;
         }
     }
 }
 
 /* With a', b' the rows less their maxima: KL = sum e^a' (a' - b') / A - log A + log B, where A and
  * B are the sums of e^a' and e^b'. Values that are infinite in both rows have no probability. */
-static double divergence(const float *reference, const float *candidate, size_t n, const Scan *s) {
+static void divergence(const float *reference, const float *candidate, size_t n, const Scan *s,
+                       PareDriftRow *row) {
     double x[BLOCK], y[BLOCK], p[BLOCK], q[BLOCK];
     double sum_p[LANES] = {0}, sum_q[LANES] = {0}, weighted[LANES] = {0};
     for (size_t begin = 0; begin < n; begin += BLOCK) {
@@ -99,8 +99,21 @@ static double divergence(const float *reference, const float *candidate, size_t 
     double total_p = (sum_p[0] + sum_p[2]) + (sum_p[1] + sum_p[3]);
     double total_q = (sum_q[0] + sum_q[2]) + (sum_q[1] + sum_q[3]);
     double total_w = (weighted[0] + weighted[2]) + (weighted[1] + weighted[3]);
-    double kl = total_w / total_p - log(total_p) + log(total_q);
-    return kl > 0 ? kl : 0; /* rounding can leave it a little below */
+    double log_p = log(total_p), log_q = log(total_q), kl = total_w / total_p - log_p + log_q;
+    row->kl = kl > 0 ? kl : 0; /* rounding can leave it a little below */
+    row->reference_log_sum = (double)s->reference_max + log_p;
+    row->candidate_log_sum = (double)s->candidate_max + log_q;
+}
+
+/* For rows that cannot be compared with their partner. */
+static double log_sum(const float *row, size_t n, float max) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(row[i]))
+            return NAN;
+        sum += isfinite(max) ? exp_nonpositive((double)row[i] - (double)max) : 0;
+    }
+    return isfinite(max) ? (double)max + log(sum) : (double)max;
 }
 
 /* 1 for two rows of zeros, 0 when only one of them is. */
@@ -116,12 +129,17 @@ void pare_drift_measure(const float *reference, const float *candidate, size_t n
     Scan s;
     *out = (PareDriftRow){0};
     scan(reference, candidate, n, out, &s);
+    /* An infinity is comparable only as the same in both rows, where a probability is 0 or all. */
+    if (out->broken || out->undefined || !out->values || !isfinite(s.reference_max)) {
+        out->reference_log_sum = log_sum(reference, n, s.reference_max);
+        out->candidate_log_sum = log_sum(candidate, n, s.candidate_max);
+    } else {
+        divergence(reference, candidate, n, &s, out);
+    }
     if (out->broken || out->undefined || !out->values)
         return;
-    out->agree = s.reference_at == s.candidate_at;
+    out->agree = out->reference_best == out->candidate_best;
     out->cosine = cosine(out, &s);
-    /* +infinity in both rows takes all probability: the same distribution, if it is one place */
-    out->kl = isfinite(s.reference_max) ? divergence(reference, candidate, n, &s) : 0;
 }
 
 void pare_drift_add_row(PareDrift *d, const PareDriftRow *row) {

@@ -20,7 +20,11 @@ typedef struct {
     double reference_squares; /* reference^2 */
     double cosine;            /* of the two rows */
     double kl;                /* KL(reference || candidate) of their softmaxes, in nats */
-    bool agree;               /* the same largest value (the first of equals) */
+    double reference_log_sum; /* log(sum(e^x)): a value less it is its log-probability; */
+    double candidate_log_sum; /* NaN where the row has a NaN */
+    size_t reference_best;    /* the first of the largest values */
+    size_t candidate_best;
+    bool agree; /* the same best one, in a row that can be compared */
 } PareDriftRow;
 
 void pare_drift_measure(const float *reference, const float *candidate, size_t n,
