@@ -65,7 +65,7 @@ PareStatus pare_metadata_append(const PareModel *m, const char *stage, const cha
                                 PareError *err) {
     const PareJson *root = pare_model_metadata(m);
     char hex[PARE_SHA256_HEX_SIZE];
-    uint64_t bytes;
+    uint64_t bytes = 0;
     PareStatus st = hash_file(pare_file_path(pare_model_file(m)), &bytes, hex, err);
     pare_buffer_putc(out, '{');
     for (const PareJson *n = pare_json_first(root); n && !st; n = pare_json_next(n)) {

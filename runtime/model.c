@@ -30,7 +30,7 @@ static PareStatus read_metadata(PareModel *m, const char *path, PareError *err) 
 
 static PareStatus read_labels(PareModel *m, const char *path, PareError *err) {
     const PareJson *list = pare_json_get_set(pare_json_root(m->metadata), "labels");
-    if (!list)
+    if (!list || (pare_json_is_array(list) && !pare_json_first(list)))
         return PARE_OK;
     if (!pare_json_is_array(list) || pare_json_size(list) != m->description.head.labels)
         return pare_error_set(err, PARE_E_FORMAT, "%s: \"labels\" must list %u names", path,
