@@ -1,0 +1,407 @@
+/* Files that are wrong, on purpose or by accident: every one ends in a sentence. */
+#include "tests/test_formats_common.h"
+
+#include <sys/stat.h>
+
+#include "core/random.h"
+#include "formats/checkpoint.h"
+
+static void refuse(const char *path, const char *wanted) {
+    PareCheckpoint *c;
+    PareError err = {PARE_OK, ""};
+    PareStatus status = pare_checkpoint_open(path, &c, &err);
+    if (status == PARE_OK)
+        fail_msg("%s was not refused; wanted '%s'", path, wanted);
+    assert_null(c);
+    assert_int_equal(status, err.code);
+    assert_says(&err, wanted);
+}
+
+static void refuse_bytes(const void *bytes, size_t size, const char *wanted) {
+    const char *path = temporary("bytes");
+    write_file(path, bytes, size);
+    refuse(path, wanted);
+    unlink(path);
+}
+
+#define REFUSE_TEXT(text, wanted) refuse_bytes(text, sizeof text - 1, wanted)
+#define REFUSE_PICKLE(text, wanted) refuse(write_torch(text, sizeof text - 1), wanted)
+
+/* ---- Sniffing ---- */
+
+static void test_sniffing(void **state) {
+    char tar[512] = "model.bin";
+    (void)state;
+    memcpy(tar + 257, "ustar", 5);
+    refuse_bytes(tar, sizeof tar, "tar archive");
+    REFUSE_TEXT("", "the file is empty");
+    REFUSE_TEXT("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull");
+    REFUSE_TEXT("\n <!DOCTYPE HTML><html>", "web page");
+    REFUSE_TEXT("GGUF\3\0\0\0", "GGUF");
+    REFUSE_TEXT("\x89HDF\r\n\x1a\n\0\0", "HDF5");
+    REFUSE_TEXT("\x89PARE\r\n\x1a\1\0\0\0", ".pare file already");
+    REFUSE_TEXT("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e.",
+                "before version 1.6");
+    REFUSE_TEXT("\x80\x04N.", "bare pickle");
+    REFUSE_TEXT("{\"model_type\": \"x\"}", "JSON");
+    REFUSE_TEXT("\x08\x07\x12\x07pytorch", "ONNX");
+    REFUSE_TEXT("\x1f\x8b\x08\0", "gzip");
+    REFUSE_TEXT("hello", "no checkpoint that this program knows");
+    REFUSE_TEXT("PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "it is empty");
+    refuse(DATA "no such file", "no such file");
+}
+
+static void test_foreign_zip(void **state) {
+    Zip z = {0};
+    const char *path = temporary("foreign.zip");
+    (void)state;
+    zip_add(&z, "word/document.xml", "x", 1);
+    zip_write(&z, path);
+    refuse(path, "word/document.xml");
+    zip_add(&z, "x/data.pkl", "\x80\x02}.", 4);
+    zip_add(&z, "x/constants.pkl", "\x80\x02).", 4);
+    zip_write(&z, path);
+    refuse(path, "TorchScript");
+    zip_add(&z, "x/data.pkl", "\x80\x02}.", 4);
+    zip_add(&z, "x/byteorder", "big", 3);
+    zip_write(&z, path);
+    refuse(path, "byte order");
+    zip_add(&z, "x/data.pkl", "\x80\x02}.", 4);
+    zip_add(&z, "y/data.pkl", "\x80\x02}.", 4);
+    zip_write(&z, path);
+    refuse(path, "not the only data.pkl");
+    zip_add(&z, "x/data.pkl", "\x80\x02}.", 4);
+    zip_write(&z, path);
+    refuse(path, "holds no tensors");
+    unlink(path);
+}
+
+static void test_folders(void **state) {
+    char folder[512], file[600];
+    (void)state;
+    snprintf(folder, sizeof folder, "%s", temporary("folder"));
+    assert_int_equal(mkdir(folder, 0700), 0);
+    refuse(folder, "looked for model.safetensors and pytorch_model.bin");
+    snprintf(file, sizeof file, "%s/tf_model.h5", folder);
+    write_file(file, "x", 1);
+    refuse(folder, "TensorFlow checkpoint (tf_model.h5)");
+    unlink(file);
+    snprintf(file, sizeof file, "%s/pytorch_model.bin.index.json", folder);
+    write_file(file, "{}", 2);
+    refuse(folder, "sharded PyTorch checkpoint");
+    unlink(file);
+    rmdir(folder);
+}
+
+/* ---- Pickles ---- */
+
+static void test_pickle_calls(void **state) {
+    (void)state;
+    REFUSE_PICKLE("\x80\x02"
+                  "cposix\nsystem\nX\4\0\0\0true\x85R.",
+                  "data.pkl calls posix.system, which is not on the allow-list; nothing was "
+                  "executed");
+    REFUSE_PICKLE("\x80\x04\x8c\x08"
+                  "builtins\x8c\x04"
+                  "eval\x93\x8c\x01"
+                  "1\x85R.",
+                  "calls builtins.eval");
+    REFUSE_PICKLE("\x80\x02"
+                  "ctorch\nload\n.",
+                  "calls torch.load");
+    REFUSE_PICKLE("\x80\x02"
+                  "ccollections\nOrderedDict\n}b.",
+                  "given attributes");
+    REFUSE_PICKLE("\x80\x02"
+                  "ccollections\nOrderedDict",
+                  "a line does not end");
+    REFUSE_PICKLE("\x80\x02"
+                  "cos\x1b[2J\nsystem\n.",
+                  "calls os?[2J.system");
+}
+
+static void test_pickle_machine(void **state) {
+    (void)state;
+    REFUSE_PICKLE("\x80\x02", "cut off");
+    REFUSE_PICKLE("\x80\x02.", "stack is empty");
+    REFUSE_PICKLE("\x80\x02"
+                  "0.",
+                  "stack is empty");
+    REFUSE_PICKLE("\x80\x02(0.", "stack is empty");
+    REFUSE_PICKLE("\x80\x02t.", "no mark");
+    REFUSE_PICKLE("\x80\x02h\1.", "memo entry is missing");
+    REFUSE_PICKLE("\x80\x02Nr\xff\xff\xff\xff.", "memo index is too large");
+    REFUSE_PICKLE("\x80\x02X\xff\xff\xff\xff"
+                  "a.",
+                  "text is cut off");
+    REFUSE_PICKLE("\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff.", "text is cut off");
+    REFUSE_PICKLE("\x80\x02\x8b\xff\xff\xff\xff.", "more than 64 bits");
+    REFUSE_PICKLE("\x80\x02\x8a\x08\1\2", "cut off");
+    REFUSE_PICKLE("\x80\x02}(K\1u.", "key without a value");
+    REFUSE_PICKLE("\x80\x02NNs.", "stack is empty");
+    REFUSE_PICKLE("\x80\x02NNNs.", "added to something else");
+    REFUSE_PICKLE("\x80\x02NN\x86R.", "stack is empty");
+    REFUSE_PICKLE("\x80\x02N)R.", "no function");
+    REFUSE_PICKLE("\x80\x07N.", "protocol");
+    REFUSE_PICKLE("\x80\x02I1\n.", "opcode 0x49");
+    REFUSE_PICKLE("\x80\x04\x95\xff\0\0\0\0\0\0\0N.", "longer than the file");
+    REFUSE_PICKLE("\x80\x02K\1.", "holds an integer");
+    /* A dict that holds itself under "model": found, not followed for ever. */
+    REFUSE_PICKLE("\x80\x02}q\0X\5\0\0\0modelh\0s.", "not a tensor");
+}
+
+/* Many cheap opcodes must not take much memory or time. */
+static void test_pickle_bombs(void **state) {
+    static const struct {
+        char opcode;
+        const char *wanted;
+    } bombs[] = {{'(', "nested too deeply"},
+                 {'N', "too deep"},
+                 {'}', "too deep"},
+                 {'2', "too deep"},
+                 {'\x85', "too many"}};
+    size_t size = 12 << 20;
+    char *pickle = pare_alloc(size, 1);
+    (void)state;
+    for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++) {
+        memset(pickle, bombs[i].opcode, size);
+        memcpy(pickle, "\x80\x02N", 3);
+        refuse(write_torch(pickle, size), bombs[i].wanted);
+    }
+    pare_free(pickle);
+}
+
+/* {"w": _rebuild_tensor_v2(storage 0 of `elements` floats, offset, (a, b), strides)}. */
+static const char *write_view(uint64_t elements, uint64_t offset, const uint64_t shape[2],
+                              const uint64_t strides[2]) {
+    const uint64_t numbers[5] = {offset, shape[0], shape[1], strides[0], strides[1]};
+    PareBuffer b = {0};
+    pare_buffer_puts(&b, "\x80\x02}X");
+    pare_buffer_append(&b, "\1\0\0\0w", 5);
+    pare_buffer_puts(&b, "ctorch._utils\n_rebuild_tensor_v2\n((X");
+    pare_buffer_append(&b, "\7\0\0\0storage", 11);
+    pare_buffer_puts(&b, "ctorch\nFloatStorage\nX");
+    pare_buffer_append(&b,
+                       "\1\0\0\0"
+                       "0X\3\0\0\0cpu",
+                       13);
+    pare_buffer_append(&b, "\x8a\x08", 2);
+    pare_buffer_put_u64(&b, elements);
+    pare_buffer_puts(&b, "tQ");
+    for (size_t i = 0; i < 5; i++) {
+        pare_buffer_append(&b, "\x8a\x08", 2);
+        pare_buffer_put_u64(&b, numbers[i]);
+        if (i == 2 || i == 4)
+            pare_buffer_puts(&b, "\x86");
+    }
+    pare_buffer_puts(&b, "\x89}tRs.");
+    const char *path = write_torch(b.data, b.size);
+    pare_buffer_free(&b);
+    return path;
+}
+
+#define REFUSE_VIEW(elements, offset, a, b, s, t, wanted)                                          \
+    refuse(write_view(elements, offset, (uint64_t[]){a, b}, (uint64_t[]){s, t}), wanted)
+
+static void test_views(void **state) {
+    const uint64_t huge = INT64_MAX;
+    PareCheckpoint *c;
+    PareError err;
+    float values[6];
+    (void)state;
+    const char *path = write_view(6, 0, (uint64_t[]){2, 3}, (uint64_t[]){3, 1});
+    assert_int_equal(pare_checkpoint_open(path, &c, &err), PARE_OK);
+    assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_tensor(c, 0), values, &err), 0);
+    for (int i = 0; i < 6; i++)
+        assert_true(values[i] == (float)i);
+    pare_checkpoint_close(c);
+    REFUSE_VIEW(7, 0, 2, 3, 3, 1, "has 24 bytes; 7 elements of F32 were expected");
+    REFUSE_VIEW(huge, 0, 2, 3, 3, 1, "were expected");
+    REFUSE_VIEW(6, 1, 2, 3, 3, 1, "does not fit into its storage of 6 elements");
+    REFUSE_VIEW(6, 6, 1, 1, 0, 0, "does not fit");
+    REFUSE_VIEW(6, huge, 2, 3, 3, 1, "does not fit");
+    REFUSE_VIEW(6, 0, 2, 3, huge, 1, "does not fit");
+    REFUSE_VIEW(6, 0, 3, 3, huge, huge, "does not fit");
+    REFUSE_VIEW(6, 0, huge, 1, 0, 1, "larger than memory");
+    REFUSE_VIEW(6, 0, huge, huge, 0, 0, "larger than memory");
+    REFUSE_VIEW(6, 0, UINT64_MAX, 1, 0, 1, "non-negative integers");
+}
+
+static void test_torch_shapes(void **state) {
+    (void)state;
+    REFUSE_PICKLE("\x80\x02}K\1K\2s.", "holds no tensors");
+    REFUSE_PICKLE("\x80\x02}X\1\0\0\0w}s.", "'w' is a dict, not a tensor");
+    REFUSE_PICKLE("\x80\x02}K\1}s.", "is not a text");
+    REFUSE_PICKLE("\x80\x02}X\2\0\0\0\xff\xff}s.", "is not valid UTF-8");
+    REFUSE_PICKLE("\x80\x02}X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\n)Rs.",
+                  "not rebuilt as torch.save writes it");
+    REFUSE_PICKLE("\x80\x02}X\1\0\0\0wctorch._utils\n_rebuild_parameter\n)Rs.", "not a tensor");
+}
+
+/* ---- safetensors ---- */
+
+static void refuse_header(const char *header, size_t data, const char *wanted) {
+    PareBuffer b = {0};
+    pare_buffer_put_u64(&b, strlen(header));
+    pare_buffer_puts(&b, header);
+    for (size_t i = 0; i < data; i++)
+        pare_buffer_putc(&b, 'x');
+    refuse_bytes(b.data, b.size, wanted);
+    pare_buffer_free(&b);
+}
+
+#define ENTRY(dtype, shape, begin, end)                                                            \
+    "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
+
+static void test_safetensors(void **state) {
+    (void)state;
+    refuse_header("{\"a\":" ENTRY("F32", "2", "0", "8") "}", 7, "outside the file");
+    refuse_header("{\"a\":" ENTRY("F32", "2", "0", "8") "}", 9, "leave a hole at byte 8");
+    refuse_header("{\"a\":" ENTRY("F32", "2", "0", "4") "}", 4, "which is not its size");
+    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") ",\"b\":" ENTRY("F32", "1", "2", "6") "}",
+                  6, "overlap");
+    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") ",\"b\":" ENTRY("F32", "1", "0", "4") "}",
+                  4, "overlap");
+    refuse_header("{\"a\":" ENTRY("F32", "1", "4", "8") "}", 8, "leave a hole at byte 0");
+    refuse_header("{\"a\":" ENTRY("F32", "1", "4", "0") "}", 8, "outside the file");
+    refuse_header("{\"a\":" ENTRY("F32", "-1", "0", "4") "}", 4, "list of up to eight sizes");
+    refuse_header("{\"a\":" ENTRY("F32", "1.5", "0", "6") "}", 6, "list of up to eight sizes");
+    refuse_header("{\"a\":" ENTRY("F32", "1,1,1,1,1,1,1,1,1", "0", "4") "}", 4, "eight sizes");
+    refuse_header("{\"a\":" ENTRY("F32", "4294967296,4294967296,4", "0", "4") "}", 4,
+                  "which is not its size");
+    refuse_header("{\"a\":" ENTRY("X9", "1", "0", "4") "}", 4, "unknown dtype 'X9'");
+    refuse_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "dtype, shape and data_offsets");
+    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") ",\"a\":" ENTRY("F32", "1", "0", "4") "}",
+                  4, "a");
+    refuse_header("{\"__metadata__\":{\"a\":1}}", 0, "__metadata__");
+    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") "} x", 4, "");
+    refuse_header("{\"\":" ENTRY("F32", "1", "0", "4") "}", 4, "is empty");
+    REFUSE_TEXT("\xff\xff\xff\x7f\0\0\0\0{}", "impossible");
+}
+
+/* A dtype that we cannot hold is listed, and only reading it fails. */
+static void test_safetensors_float8(void **state) {
+    static const char header[] =
+        "{\"a\":" ENTRY("F32", "1", "0", "4") ",\"b\":" ENTRY("F8_E4M3", "3", "4", "7") "}    ";
+    PareBuffer b = {0};
+    PareCheckpoint *c;
+    PareError err;
+    float values[3];
+    (void)state;
+    pare_buffer_put_u64(&b, sizeof header - 1);
+    pare_buffer_puts(&b, header);
+    pare_buffer_append(&b, "\0\0\x80\x3f\1\2\3", 7);
+    const char *path = temporary("float8");
+    write_file(path, b.data, b.size);
+    pare_buffer_free(&b);
+    assert_int_equal(pare_checkpoint_open(path, &c, &err), PARE_OK);
+    assert_int_equal(pare_checkpoint_count(c), 2);
+    assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_find(c, "a"), values, &err),
+                     PARE_OK);
+    assert_true(values[0] == 1.0f);
+    assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_find(c, "b"), values, &err),
+                     PARE_E_UNSUPPORTED);
+    assert_says(&err, "'b' has dtype F8_E4M3");
+    pare_checkpoint_close(c);
+    unlink(path);
+}
+
+/* ---- Damage ---- */
+
+/* Opens and, if that works, reads everything: whatever happens, nothing may crash. */
+static bool survives(const char *path) {
+    PareCheckpoint *c;
+    PareError err = {PARE_OK, ""};
+    bool good = pare_checkpoint_open(path, &c, &err) == PARE_OK;
+    for (size_t i = 0; good && i < pare_checkpoint_count(c); i++) {
+        const PareCheckpointTensor *t = pare_checkpoint_tensor(c, i);
+        size_t count;
+        if (!pare_tensor_elements(&t->type, &count) || count > 1 << 20)
+            continue;
+        float *values = pare_alloc(count, sizeof *values);
+        good = pare_checkpoint_read_f32(c, t, values, &err) == PARE_OK;
+        pare_free(values);
+    }
+    pare_checkpoint_close(c);
+    assert_true(good || err.message[0] != '\0');
+    return good;
+}
+
+static const char *const victims[] = {DATA "torch-views.bin", DATA "torch-wrapped.bin",
+                                      DATA "torch-deflated.bin", DATA "every.safetensors"};
+
+static void test_truncations(void **state) {
+    const char *path = temporary("truncated");
+    (void)state;
+    for (size_t v = 0; v < sizeof victims / sizeof *victims; v++) {
+        size_t size;
+        uint8_t *bytes = read_file(victims[v], &size);
+        for (size_t i = 0; i < 40; i++) {
+            write_file(path, bytes, size * i / 40);
+            assert_false(survives(path));
+        }
+        pare_free(bytes);
+    }
+    unlink(path);
+}
+
+static void test_bit_flips(void **state) {
+    const char *path = temporary("flipped");
+    size_t rounds = getenv("PARE_TEST_LONG") != NULL ? 20000 : 400;
+    (void)state;
+    for (size_t v = 0; v < sizeof victims / sizeof *victims; v++) {
+        size_t size;
+        uint8_t *bytes = read_file(victims[v], &size);
+        for (size_t i = 0; i < rounds; i++) {
+            uint8_t *copy = pare_alloc(size, 1);
+            memcpy(copy, bytes, size);
+            for (size_t flip = 0; flip <= i % 3; flip++) {
+                uint64_t bit = pare_random_below(7, v, i * 3 + flip, size * 8);
+                copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            }
+            write_file(path, copy, size);
+            survives(path);
+            pare_free(copy);
+        }
+        pare_free(bytes);
+    }
+    unlink(path);
+}
+
+/* A changed byte of a tensor is found by its CRC, stored or deflated. */
+static void test_crc(void **state) {
+    static const char *const paths[] = {DATA "torch-views.bin", DATA "torch-deflated.bin"};
+    const char *path = temporary("crc");
+    (void)state;
+    for (size_t p = 0; p < 2; p++) {
+        size_t size, at = 0;
+        uint8_t *bytes = read_file(paths[p], &size);
+        const uint8_t *name = memmem(bytes, size, "data/0", 6);
+        assert_non_null(name);
+        at = (size_t)(name - bytes) + 6 + 8;
+        bytes[at] ^= 0x10;
+        write_file(path, bytes, size);
+        assert_false(survives(path));
+        pare_free(bytes);
+    }
+    unlink(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sniffing),
+        cmocka_unit_test(test_foreign_zip),
+        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_pickle_calls),
+        cmocka_unit_test(test_pickle_machine),
+        cmocka_unit_test(test_pickle_bombs),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_torch_shapes),
+        cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_safetensors_float8),
+        cmocka_unit_test(test_truncations),
+        cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_crc),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
