@@ -20,12 +20,12 @@ typedef enum {
  * text: text sentence sentence1 source src question premise; text_b: text_b sentence2 hypothesis;
  * target: target tgt summary translation labels_text; label: label gold_label. */
 typedef struct {
-    size_t line;             /* 1-based line in the file, for messages */
+    size_t line;                        /* 1-based line in the file, for messages */
     const char *text, *text_b, *target; /* NULL when absent; NUL-terminated; borrowed until next */
     size_t text_size, text_b_size, target_size;
-    const char *label_text;  /* NULL when absent; as written */
+    const char *label_text; /* NULL when absent; as written */
     bool has_label;
-    double label;            /* when label_text is a number or JSON gives one */
+    double label; /* when label_text is a number or JSON gives one */
     /* Token ids (JSONL with input_ids); NULL and 0 when absent. Masks remove positions here:
      * attention_mask 0 drops the id and its type. */
     const int32_t *input_ids, *type_ids, *decoder_ids, *label_ids; /* label_ids: "labels" */
