@@ -15,7 +15,7 @@ typedef struct {
     uint64_t hypothesis_length, reference_length;
 } PareBleu;
 
-typedef struct PareBleuStats PareBleuStats; /* accumulates sentence pairs; merging is addition */
+typedef struct PareBleuStats PareBleuStats; /* accumulates sentence pairs, in any order */
 PareBleuStats *pare_bleu_create(void);      /* NULL when out of memory */
 void pare_bleu_destroy(PareBleuStats *s);
 PareStatus pare_bleu_add(PareBleuStats *s, const char *hypothesis, const char *reference,
