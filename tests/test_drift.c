@@ -105,6 +105,24 @@ static void test_extremes(void **state) {
     assert_true(row.kl == 0 && row.max_abs == 2000);
 }
 
+/* A divergence is never negative, whatever rounding does to nearly equal rows. */
+static void test_not_negative(void **state) {
+    (void)state;
+    uint32_t seed = 1;
+    for (int i = 0; i < 1000; i++) {
+        float a[3], b[3];
+        for (int k = 0; k < 3; k++) {
+            seed = seed * 1664525u + 1013904223u;
+            a[k] = (float)(seed >> 24) / 16;
+            b[k] = a[k] + 1.5f;
+        }
+        b[0] += 1e-6f;
+        PareDriftRow row;
+        pare_drift_measure(a, b, 3, &row);
+        assert_true(row.kl >= 0 && row.kl < 1e-12);
+    }
+}
+
 static void test_broken_candidate(void **state) {
     (void)state;
     float bad[7];
