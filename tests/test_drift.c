@@ -248,12 +248,19 @@ static void test_perplexity(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_figures),       cmocka_unit_test(test_each_row),
-        cmocka_unit_test(test_long_row),      cmocka_unit_test(test_same_model),
-        cmocka_unit_test(test_extremes),      cmocka_unit_test(test_broken_candidate),
-        cmocka_unit_test(test_masked_values), cmocka_unit_test(test_zeros_and_nothing),
-        cmocka_unit_test(test_ties),          cmocka_unit_test(test_wilson),
-        cmocka_unit_test(test_mcnemar),       cmocka_unit_test(test_perplexity),
+        cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_each_row),
+        cmocka_unit_test(test_long_row),
+        cmocka_unit_test(test_same_model),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_not_negative),
+        cmocka_unit_test(test_broken_candidate),
+        cmocka_unit_test(test_masked_values),
+        cmocka_unit_test(test_zeros_and_nothing),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_wilson),
+        cmocka_unit_test(test_mcnemar),
+        cmocka_unit_test(test_perplexity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

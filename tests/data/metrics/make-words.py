@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes words.json: random texts full of what mteval-v13a's tokenizer treats specially, the words
-that its regular expressions make of them, and corpus BLEU over neighbouring texts, counted the plain
-way. Independent of the C code, which has no regular expressions and counts by sorting.
+that its regular expressions make of them, and corpus BLEU over neighbouring texts, counted the
+plain way. Independent of the C code, which has no regular expressions and counts by sorting.
 
     python3 tests/data/metrics/make-words.py >tests/data/metrics/words.json
 """
