@@ -378,7 +378,7 @@ static void test_bad_records(void **state) {
     REFUSE(record(&m, 0)[PARE_RECORD_REQUIRED] = 1, "needs features");
     REFUSE(record(&m, 0)[PARE_RECORD_AXES] = PARE_AXIS_COUNT, "axis tag");
     REFUSE(record(&m, 0)[PARE_RECORD_AXES + 16] = 1, "beyond its 2 dimensions");
-    REFUSE(record(&m, 0)[PARE_RECORD_CHECKSUM]++, "checksum of tensor 'rows.f32' is wrong");
+    REFUSE(record(&m, 1)[PARE_RECORD_CHECKSUM]++, "checksum of tensor 'rows.f16' is wrong");
 }
 
 static void test_bad_names(void **state) {
