@@ -5,32 +5,35 @@
 
 enum { MAX_NODES = 1 << 24 }; /* a node's number and a byte share 32 bits */
 
-static void put_edge(uint64_t *slots, uint32_t mask, uint64_t edge) {
+static void put_edge(PareTrie *t, uint64_t edge) {
     uint32_t key = (uint32_t)(edge >> 32);
-    uint32_t at = (key * 0x9E3779B1u) >> 7 & mask;
-    while (slots[at] != 0) {
-        at = (at + 1) & mask;
+    uint32_t at = (key * 0x9E3779B1u) >> t->shift;
+    while (t->slots[at] != 0) {
+        at = (at + 1) & t->mask;
     }
-    slots[at] = edge;
+    t->slots[at] = edge;
 }
 
 static bool reserve_edge(PareTrie *t) {
     if (t->slots != NULL && t->edges < t->mask / 2) {
         return true;
     }
-    uint32_t size = t->slots == NULL ? 1024 : (t->mask + 1) * 2;
+    uint64_t *old = t->slots;
+    uint32_t old_size = old == NULL ? 0 : t->mask + 1;
+    uint32_t size = old == NULL ? 1024 : old_size * 2;
     uint64_t *slots = pare_alloc(size, sizeof *slots);
     if (slots == NULL) {
         return false;
     }
-    for (uint32_t i = 0; t->slots != NULL && i <= t->mask; i++) {
-        if (t->slots[i] != 0) {
-            put_edge(slots, size - 1, t->slots[i]);
-        }
-    }
-    pare_free(t->slots);
     t->slots = slots;
     t->mask = size - 1;
+    t->shift = 33 - (unsigned)__builtin_ffs((int)size);
+    for (uint32_t i = 0; i < old_size; i++) {
+        if (old[i] != 0) {
+            put_edge(t, old[i]);
+        }
+    }
+    pare_free(old);
     return true;
 }
 
@@ -64,7 +67,7 @@ static uint32_t add_child(PareTrie *t, uint32_t node, uint8_t byte) {
     if (node == 0) {
         t->root[byte] = child;
     } else {
-        put_edge(t->slots, t->mask, (uint64_t)(node << 8 | byte) << 32 | child);
+        put_edge(t, (uint64_t)(node << 8 | byte) << 32 | child);
         t->edges++;
     }
     return child;

@@ -13,6 +13,7 @@ typedef struct {
     uint32_t root[256]; /* children of the root, 0: none */
     uint64_t *slots;    /* (node << 8 | byte) << 32 | child; 0: free (a child is never 0) */
     uint32_t mask, edges;
+    unsigned shift; /* the upper bits of a key's product are its place: they depend on all of it */
     int32_t *values; /* by node; -1: no key ends here */
     uint32_t nodes, capacity;
 } PareTrie; /* zero-initialise */
@@ -31,7 +32,7 @@ static inline uint32_t pare_trie_step(const PareTrie *t, uint32_t node, uint8_t 
         return 0;
     }
     uint32_t key = node << 8 | byte;
-    uint32_t at = (key * 0x9E3779B1u) >> 7 & t->mask;
+    uint32_t at = (key * 0x9E3779B1u) >> t->shift;
     while (t->slots[at] != 0) {
         if ((uint32_t)(t->slots[at] >> 32) == key) {
             return (uint32_t)t->slots[at];
