@@ -7,7 +7,10 @@
 
 #include "formats/pare_file.h"
 
-enum { RUN = 256 }; /* columns that are converted before they are dealt out; a multiple of 4 */
+enum {
+    RUN = 256, /* columns that are converted before they are dealt out; a multiple of STEP */
+    STEP = 16  /* elements that the inner loops work on: a constant, so that they become vectors */
+};
 
 /* Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even. */
 #define ROUND_MAGIC 12582912.0f
@@ -19,13 +22,24 @@ static size_t round_up(size_t x, size_t unit) {
 /* The bits of the largest |x|; as integers these are ordered like the numbers, with infinity and
  * then NaN above everything. */
 static uint32_t max_bits(const float *x, size_t count) {
-    int32_t max = 0;
-    for (size_t i = 0; i < count; i++) {
+    int32_t lanes[STEP] = {0}, max = 0;
+    size_t i = 0;
+    for (; i + STEP <= count; i += STEP) {
+        int32_t bits[STEP];
+        memcpy(bits, x + i, sizeof bits);
+        for (size_t j = 0; j < STEP; j++) {
+            int32_t b = bits[j] & 0x7FFFFFFF;
+            lanes[j] = b > lanes[j] ? b : lanes[j];
+        }
+    }
+    for (size_t j = 0; i < count; i++, j++) {
         int32_t bits;
         memcpy(&bits, &x[i], sizeof bits);
         bits &= 0x7FFFFFFF;
-        max = bits > max ? bits : max;
+        lanes[j] = bits > lanes[j] ? bits : lanes[j];
     }
+    for (size_t j = 0; j < STEP; j++)
+        max = lanes[j] > max ? lanes[j] : max;
     return (uint32_t)max;
 }
 
@@ -39,16 +53,32 @@ static float row_scale(const float *row, size_t K) {
     return bits == 0x7FC00000u ? max : max / 127.0f;
 }
 
-/* q = clamp(round(x / scale)) and the sum of q. */
+/* q = clamp(round(x / scale)) of STEP elements; returns the sum of q. Only a denormal scale is so
+ * coarse that the quotient leaves the range, and then it stays below 254. */
+static int32_t quantize_step(int8_t *q, const float *x, float scale) {
+    int32_t rounded[STEP], sum = 0;
+    for (size_t i = 0; i < STEP; i++)
+        rounded[i] = (int32_t)((x[i] / scale + ROUND_MAGIC) - ROUND_MAGIC);
+    for (size_t i = 0; i < STEP; i++) {
+        int32_t r = rounded[i] > 127 ? 127 : rounded[i];
+        rounded[i] = r < -127 ? -127 : r;
+    }
+    for (size_t i = 0; i < STEP; i++)
+        sum += rounded[i];
+    for (size_t i = 0; i < STEP; i++)
+        q[i] = (int8_t)rounded[i];
+    return sum;
+}
+
 static int32_t quantize_run(int8_t *q, const float *x, size_t count, float scale) {
     int32_t sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        float v = x[i] / scale;
-        v = v > 127.0f ? 127.0f : v;
-        v = v < -127.0f ? -127.0f : v;
-        v = (v + ROUND_MAGIC) - ROUND_MAGIC;
-        q[i] = (int8_t)v;
-        sum += q[i];
+    size_t i = 0;
+    for (; i + STEP <= count; i += STEP)
+        sum += quantize_step(q + i, x + i, scale);
+    if (i < count) {
+        float rest[STEP] = {0};
+        memcpy(rest, x + i, (count - i) * sizeof *rest);
+        sum += quantize_step(q + i, rest, scale);
     }
     return sum;
 }
@@ -57,7 +87,7 @@ static int32_t quantize_run(int8_t *q, const float *x, size_t count, float scale
 static int32_t pack_row_i8(int8_t *out, const float *row, size_t K, float scale) {
     int32_t sum = 0;
     for (size_t k = 0; k < K; k += RUN) {
-        int8_t q[RUN] = {0};
+        int8_t q[RUN];
         size_t count = K - k < RUN ? K - k : RUN;
         sum += quantize_run(q, row + k, count, scale);
         for (size_t i = 0; i < count; i += PARE_BLOCK_DEPTH)
