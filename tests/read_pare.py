@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""A second reader of .pare files, written from docs/FORMAT.md alone, with the standard library only.
+"""A second reader of .pare files, written from docs/FORMAT.md alone, standard library only.
 
     read_pare.py [--metadata] FILE
 
 Checks everything that the page asks a reader to check, then prints one line per tensor:
 name, shape, dtype and the SHA-256 of its elements as little-endian float32, tab-separated.
-With --metadata the metadata section follows as JSON. Exits 1 with a message when the file is refused.
+With --metadata the metadata section follows as JSON. Exits 1 with a message when the file is
+refused.
 """
 
 import array
@@ -40,7 +41,7 @@ def pad(n, unit):
     return (n + unit - 1) // unit * unit
 
 
-# ---- XXH64, seed 0 --------------------------------------------------------------------------------
+# ---- XXH64, seed 0 -----------------------------------------------------------------------------
 
 P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 P4, P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
@@ -84,7 +85,7 @@ def xxh64(data):
     return h ^ h >> 32
 
 
-# ---- Numbers --------------------------------------------------------------------------------------
+# ---- Numbers -----------------------------------------------------------------------------------
 
 
 def f32_bits(value):
@@ -113,7 +114,7 @@ def halves_to_f32_bits(dtype, halves):
     return [half_to_f32_bits(h) for h in halves]
 
 
-# ---- The file -------------------------------------------------------------------------------------
+# ---- The file ----------------------------------------------------------------------------------
 
 
 class Tensor:

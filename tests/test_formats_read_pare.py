@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The second reader (tests/read_pare.py) against the list that the first one gives, and its refusals."""
+"""The second reader (tests/read_pare.py) against the list of the first one, and its refusals."""
 
 import json
 import os

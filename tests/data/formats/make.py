@@ -3,8 +3,8 @@
 
     python3 tests/data/formats/make.py
 
-For every checkpoint a list NAME.txt: one line per tensor with name, shape, dtype, and the SHA-256 of
-its elements as little-endian float32. Needs PyTorch (written with 1.13); its results are committed.
+For every checkpoint a list NAME.txt: one line per tensor with name, shape, dtype, and the SHA-256
+of its elements as little-endian float32. Needs PyTorch (written with 1.13); its results are committed.
 """
 
 import collections
@@ -198,4 +198,7 @@ def load_safetensors(path):
 torch_files()
 safetensors_file()
 write_list("golden-torch", torch.load(os.path.join(GOLDENS, "bert-cls", "pytorch_model.bin")))
-write_list("golden-safetensors", load_safetensors(os.path.join(GOLDENS, "v5-t5", "model.safetensors")))
+write_list(
+    "golden-safetensors",
+    load_safetensors(os.path.join(GOLDENS, "v5-t5", "model.safetensors")),
+)
