@@ -162,8 +162,9 @@ static void describe_json(const PareConvertSummary *s, PareBuffer *out) {
                        (unsigned long long)s->nonfinite);
 }
 
-static double megabytes(uint64_t bytes) {
-    return (double)bytes / 1e6;
+static void put_size(PareBuffer *out, uint64_t bytes) {
+    bool small = bytes < 1000000;
+    pare_buffer_printf(out, "%.1f %s", (double)bytes / (small ? 1e3 : 1e6), small ? "kB" : "MB");
 }
 
 void pare_convert_describe(PareConvert *c, bool json, PareBuffer *out) {
@@ -182,7 +183,10 @@ void pare_convert_describe(PareConvert *c, bool json, PareBuffer *out) {
     pare_buffer_printf(out, "tensors       %zu, and %zu that share one of them\n", s->tensors,
                        s->shared);
     pare_buffer_printf(out, "parameters    %llu\n", (unsigned long long)s->parameters);
-    pare_buffer_printf(out, "memory        %.1f MB to convert; the largest tensor is %s\n",
-                       megabytes(s->memory_bytes), s->largest ? s->largest : "none");
-    pare_buffer_printf(out, "output        about %.1f MB\n", megabytes(s->output_bytes));
+    pare_buffer_puts(out, "memory        ");
+    put_size(out, s->memory_bytes);
+    pare_buffer_printf(out, " to convert; the largest tensor is %s\noutput        about ",
+                       s->largest ? s->largest : "none");
+    put_size(out, s->output_bytes);
+    pare_buffer_puts(out, "\n");
 }

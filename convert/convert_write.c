@@ -88,14 +88,14 @@ static PareStatus check_finite(Writer *w, const ParePlanItem *item, const float 
         return PARE_OK;
     const char *name = item->tensor ? item->tensor->name : item->slot->name;
     if (w->c->options.allow_nonfinite) {
-        pare_buffer_printf(&w->c->warnings, "%s: tensor \"%s\" holds %zu NaN or infinite values\n",
-                           w->c->summary.weights, name, bad);
+        pare_buffer_printf(&w->c->warnings, "%s: tensor \"%s\" holds %zu NaN or infinite value%s\n",
+                           w->c->summary.weights, name, bad, bad == 1 ? "" : "s");
         return PARE_OK;
     }
     return pare_error_set(w->err, PARE_E_FORMAT,
-                          "%s: tensor \"%s\" holds %zu NaN or infinite values; --allow-nonfinite "
+                          "%s: tensor \"%s\" holds %zu NaN or infinite value%s; --allow-nonfinite "
                           "keeps them",
-                          w->c->summary.weights, name, bad);
+                          w->c->summary.weights, name, bad, bad == 1 ? "" : "s");
 }
 
 static PareStatus write_item(Writer *w, const ParePlanItem *item) {

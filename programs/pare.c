@@ -14,8 +14,6 @@ static const struct {
 } STAGES[] = {
     {"convert", "make a .pare file of a checkpoint's folder"},
     {"info", "print what a .pare file or a checkpoint holds"},
-    {"prune", "cut heads, feed-forward units and layers"},
-    {"distill", "train a small student from a teacher"},
     {"quantize", "store weights as INT8, FP16 or BF16"},
     {"verify", "compare two models on data"},
     {"run", "classify, generate, score, tokenize"},
