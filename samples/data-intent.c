@@ -72,6 +72,13 @@ static const struct rule RULES[] = {
     {"light", CHOICES("the lights", "the light", "the lamp", "all lights", "the lights in {room}",
                       "the light in {room}", "the {colour} lamp")},
     {"colour", CHOICES("red", "blue", "green", "warm white", "purple", "orange", "yellow")},
+    {"aside",
+     CHOICES("{person} is here", "it is late", "the music is too loud", "i am in {room}",
+             "the alarm rang at {clock}", "it is dark", "i hear rain", "the weather is awful",
+             "my {event} is {when}", "i just called {person}", "i got a message from {person}",
+             "the timer is done", "i am in {city}", "{song} is my favourite song",
+             "i wrote it down", "the lights are on", "we are on the way to {place}",
+             "my calendar is full", "{food} is in the oven", "i have to {chore} {when}")},
     {"sky", CHOICES("rain", "snow", "be sunny", "be cold", "be hot", "be windy", "freeze",
                     "be foggy", "storm", "be nice outside", "clear up")},
 };
@@ -222,15 +229,15 @@ static void expand(struct rng *rng, struct line *out, const char *template) {
 
 /* ---- noise: what people and microphones do to a command ------------------------------------ */
 
-/* Pointers into a sentence's words; the words lie in a scratch copy that the caller owns. */
+/* A sentence's words, at most every other byte of a line; they lie in a copy the caller owns. */
 struct words {
-    char *word[48];
+    char *word[LINE_BYTES / 2];
     uint32_t count;
 };
 
 static void split_words(char *text, struct words *words) {
     words->count = 0;
-    for (char *at = text; *at != '\0' && words->count < COUNT(words->word);) {
+    for (char *at = text; *at != '\0';) {
         words->word[words->count++] = at;
         at += strcspn(at, " ");
         if (*at == ' ')
@@ -263,7 +270,35 @@ static void misspell(struct rng *rng, char *word) {
     }
 }
 
-/* Leaves out a word now and then, hesitates, and mistypes. */
+/* What a recognizer may write for a word that sounds like another. */
+static const char *mishear(const char *word) {
+    static const char *const alike[][2] = {
+        {"wake", "make"},       {"alarm", "arm"},       {"timer", "time"},   {"remind", "rewind"},
+        {"call", "tell"},       {"text", "next"},       {"play", "plan"},    {"light", "right"},
+        {"lights", "nights"},   {"weather", "whether"}, {"rain", "train"},   {"dim", "tim"},
+        {"to", "two"},          {"for", "four"},        {"at", "eight"},     {"phone", "home"},
+        {"message", "massage"}, {"meeting", "eating"},  {"cold", "called"},  {"way", "weigh"},
+        {"ring", "bring"},      {"song", "long"},       {"music", "museum"}, {"where", "when"},
+        {"send", "set"},        {"turn", "time"},       {"set", "said"},     {"get", "let"}};
+    for (uint32_t i = 0; i < COUNT(alike); i++) {
+        for (uint32_t side = 0; side < 2; side++) {
+            if (strcmp(word, alike[i][side]) == 0)
+                return alike[i][1 - side];
+        }
+    }
+    return word;
+}
+
+/* The words from first to end are left when a microphone opens late or closes early. */
+static void cut_off(struct rng *rng, uint32_t *first, uint32_t *end) {
+    uint32_t count = *end;
+    if (count > 4 && rng_chance(rng, 14))
+        *first = rng_between(rng, 1, count > 6 ? 3 : 2);
+    else if (count > 4 && rng_chance(rng, 14))
+        *end = count - rng_between(rng, 1, 2);
+}
+
+/* Leaves out a word now and then, hesitates, mistypes, and hears badly. */
 static void add_noise(struct rng *rng, const char *clean, struct line *out) {
     static const char *const fillers[] = {"uh", "um", "er", "like", "well"};
     struct line copy;
@@ -271,22 +306,26 @@ static void add_noise(struct rng *rng, const char *clean, struct line *out) {
     line_clear(&copy);
     line_add(&copy, "%s", clean);
     split_words(copy.text, &words);
-    uint32_t omit =
-        rng_chance(rng, 10) && words.count > 3 ? rng_below(rng, words.count) : UINT32_MAX;
-    uint32_t hesitate = rng_chance(rng, 6) ? rng_below(rng, words.count) : UINT32_MAX;
-    uint32_t typos = rng_chance(rng, 30) ? rng_between(rng, 1, 2) : 0;
+    uint32_t first = 0;
+    uint32_t end = words.count;
+    cut_off(rng, &first, &end);
+    uint32_t omit = rng_chance(rng, 22) && end > 3 ? rng_below(rng, end) : UINT32_MAX;
+    uint32_t hesitate = rng_chance(rng, 6) ? rng_below(rng, end) : UINT32_MAX;
+    uint32_t mishears = rng_chance(rng, 25) ? 50 : 0; /* percent of its words */
+    uint32_t typos = rng_chance(rng, 40) ? rng_between(rng, 1, 4) : 0;
     for (uint32_t i = 0; i < typos; i++)
-        misspell(rng, words.word[rng_below(rng, words.count)]);
-    for (uint32_t i = 0; i < words.count; i++) {
+        misspell(rng, words.word[rng_below(rng, end)]);
+    for (uint32_t i = first; i < end; i++) {
         if (i == hesitate)
             line_say(out, fillers[rng_below(rng, COUNT(fillers))]);
         if (i != omit)
-            line_say(out, words.word[i]);
+            line_say(out, rng_chance(rng, mishears) ? mishear(words.word[i]) : words.word[i]);
     }
 }
 
 /* ---- the intent job ------------------------------------------------------------------------ */
 
+/* A command, perhaps with courtesies, and with a remark that is not what is asked for. */
 static void add_politely(struct rng *rng, struct line *out, const struct intent *intent) {
     static const char *const before[] = {
         "please",        "can you",         "could you", "would you", "could you please",
@@ -294,12 +333,16 @@ static void add_politely(struct rng *rng, struct line *out, const struct intent 
     static const char *const openings[] = {"hey", "hello", "so", "ok", "excuse me"};
     static const char *const endings[] = {"please",    "thanks",     "thank you",
                                           "right now", "if you can", "for me"};
+    if (rng_chance(rng, 15))
+        expand(rng, out, rng_chance(rng, 50) ? "{aside} so " : "{aside} ");
     bool order = rng_chance(rng, 60);
     if (order && rng_chance(rng, 45))
         line_add(out, "%s ", before[rng_below(rng, COUNT(before))]);
     else if (!order && rng_chance(rng, 15))
         line_add(out, "%s ", openings[rng_below(rng, COUNT(openings))]);
     expand_any(rng, out, order ? intent->orders : intent->others);
+    if (rng_chance(rng, 8))
+        expand(rng, out, rng_chance(rng, 50) ? " because {aside}" : " {aside}");
     if (rng_chance(rng, 18))
         line_say(out, endings[rng_below(rng, COUNT(endings))]);
 }

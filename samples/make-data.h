@@ -19,9 +19,11 @@ uint32_t rng_below(struct rng *rng, uint32_t limit);                /* 0 .. limi
 uint32_t rng_between(struct rng *rng, uint32_t low, uint32_t high); /* both included */
 bool rng_chance(struct rng *rng, uint32_t percent);
 
+enum { LINE_BYTES = 320 };
+
 /* A text that grows; too long a text ends the program, since the grammars are finite. */
 struct line {
-    char text[320];
+    char text[LINE_BYTES];
     size_t used;
 };
 
