@@ -1,0 +1,40 @@
+/* Finding the span in one pass: the best end so far goes with the best start before it. */
+#include "programs/run_span.h"
+
+#include <math.h>
+
+#include "runtime/kernels/kernels.h"
+
+static bool is_answer(const PareTokenizer *t, const PareInput *in, size_t i) {
+    int32_t id = in->ids.data[i];
+    bool known = t && id >= 0 && (size_t)id < pare_tokenizer_size(t);
+    return i < in->types.count && in->types.data[i] == 1 &&
+           !(known && pare_tokenizer_is_special(t, id));
+}
+
+/* Probabilities over the positions that are allowed; the others get 0. */
+static void normalize(const PareTokenizer *t, const PareInput *in, float *x) {
+    for (size_t i = 1; i < in->ids.count; i++)
+        if (!is_answer(t, in, i))
+            x[i] = -INFINITY;
+    pare_kernels()->softmax(x, x, in->ids.count);
+}
+
+bool pare_span_find(const PareTokenizer *tokenizer, const PareInput *in, float *starts, float *ends,
+                    PareSpan *out) {
+    size_t start = SIZE_MAX;
+    bool found = false;
+    normalize(tokenizer, in, starts);
+    normalize(tokenizer, in, ends);
+    for (size_t i = 0; i < in->ids.count; i++) {
+        if (!is_answer(tokenizer, in, i))
+            continue;
+        if (start == SIZE_MAX || starts[i] > starts[start])
+            start = i;
+        float score = starts[start] * ends[i];
+        if (!found || score > out->score)
+            *out = (PareSpan){.start = start, .end = i, .score = score};
+        found = true;
+    }
+    return found;
+}
