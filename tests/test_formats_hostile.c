@@ -5,6 +5,7 @@
 
 #include "core/random.h"
 #include "formats/checkpoint.h"
+#include "formats/zip_directory.h"
 
 static void refuse(const char *path, const char *wanted) {
     PareCheckpoint *c;
@@ -368,6 +369,48 @@ static void test_bit_flips(void **state) {
     unlink(path);
 }
 
+/* Damage behind right CRCs: what somebody who means it would do. Changes bytes of data.pkl in an
+ * archive that is otherwise a copy. */
+static void write_changed_pickle(const char *from, const char *to, uint64_t round) {
+    PareMapping map;
+    PareCursor directory;
+    PareZipEntry e;
+    PareError err;
+    uint64_t count;
+    Zip z = {0};
+    assert_int_equal(pare_file_map(from, &map, &err), PARE_OK);
+    assert_true(pare_zip_directory(&map, &directory, &count));
+    for (uint64_t i = 0; i < count; i++) {
+        char name[128];
+        assert_true(pare_zip_next(&directory, &e));
+        const uint8_t *bytes = pare_zip_stored(&map, &e);
+        assert_non_null(bytes);
+        snprintf(name, sizeof name, "%.*s", (int)e.name_size, (const char *)e.name);
+        uint8_t *copy = pare_alloc((size_t)e.size, 1);
+        memcpy(copy, bytes, (size_t)e.size);
+        for (uint64_t k = 0; k <= round % 4 && strstr(name, "data.pkl") != NULL; k++) {
+            uint64_t at = pare_random_below(11, round, k, e.size);
+            copy[at] = (uint8_t)pare_random_u32(12, round, k);
+        }
+        zip_add(&z, name, copy, (size_t)e.size);
+        pare_free(copy);
+    }
+    zip_write(&z, to);
+    pare_file_unmap(&map);
+}
+
+static void test_changed_pickles(void **state) {
+    const char *path = temporary("pickle");
+    size_t rounds = getenv("PARE_TEST_LONG") != NULL ? 20000 : 1000, survived = 0;
+    (void)state;
+    for (size_t i = 0; i < rounds; i++) {
+        write_changed_pickle(i % 2 ? DATA "torch-views.bin" : DATA "torch-model.bin", path, i);
+        survived += survives(path);
+    }
+    assert_in_range(survived, 1, rounds - 1);
+    unlink(path);
+}
+
 /* A changed byte of a tensor is found by its CRC, stored or deflated. */
 static void test_crc(void **state) {
     static const char *const paths[] = {DATA "torch-views.bin", DATA "torch-deflated.bin"};
@@ -402,6 +445,7 @@ int main(void) {
         cmocka_unit_test(test_truncations),
         cmocka_unit_test(test_bit_flips),
         cmocka_unit_test(test_crc),
+        cmocka_unit_test(test_changed_pickles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

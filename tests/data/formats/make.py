@@ -4,7 +4,7 @@
     python3 tests/data/formats/make.py
 
 For every checkpoint a list NAME.txt: one line per tensor with name, shape, dtype, and the SHA-256
-of its elements as little-endian float32. Needs PyTorch (written with 1.13); its results are committed.
+of X
 """
 
 import collections
