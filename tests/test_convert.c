@@ -651,6 +651,27 @@ static void tells_checksums(void **state) {
     pare_buffer_free(&b);
 }
 
+/* Whatever allocation fails: an error that says so, nothing leaked, no file. */
+static void survives_lack_of_memory(void **state) {
+    (void)state;
+    PareStatus st = PARE_E_MEMORY;
+    copy_golden("v5-marian");
+    for (uint64_t n = 1; st; n += 1 + n / 16) {
+        PareConvert *c = NULL;
+        PareConvertOptions options = plain();
+        PareError err = {0};
+        pare_memory_fail_after(n);
+        st = pare_convert_open(&options, &c, &err);
+        if (!st)
+            st = pare_convert_write(c, output, true, NULL, &err);
+        pare_convert_close(c);
+        pare_memory_fail_after(0);
+        if (st && st != PARE_E_MEMORY)
+            fail_msg("allocation %llu: %s", (unsigned long long)n, err.message);
+        assert_int_equal(access(output, F_OK) == 0, st == PARE_OK);
+    }
+}
+
 static int make_folder(void **state) {
     const char *root = getenv("TMPDIR");
     (void)state;
@@ -683,7 +704,7 @@ int main(void) {
         cmocka_unit_test(ties_as_the_reference),   cmocka_unit_test(names_missing_and_unused),
         cmocka_unit_test(reads_old_names),         cmocka_unit_test(counts_nonfinite),
         cmocka_unit_test(computes_positions),      cmocka_unit_test(refuses_files),
-        cmocka_unit_test(tells_checksums),
+        cmocka_unit_test(tells_checksums),         cmocka_unit_test(survives_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -30,7 +30,7 @@ check() { # what, command...
     fi
 }
 
-# refused CODE 'part of the sentence' ARGUMENT...: that exit code, that sentence in one line, and the
+# refused CODE SENTENCE ARGUMENT...: that exit code, that part of a sentence in one line, and the
 # folder holds what it held before.
 refused() {
     local code=$1 part=$2 before after rc
