@@ -12,7 +12,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { BLOCK = 16, DEPTH = 4, ROWS = 6, ROWS_I8 = 4, WIDE_BLOCKS = 2, WIDE_ROWS = 2 };
+/* STRIP_I8: columns whose weights stay in the cache while all rows pass. */
+enum { BLOCK = 16, DEPTH = 4, ROWS = 6, WIDE_BLOCKS = 2, ROWS_I8 = 4, STRIP_I8 = 128 };
 
 /* Rows of the next of `tiles` tiles over `left` rows: nearly the same for all.
  *
@@ -176,13 +177,35 @@ INLINE void store_block(const ByteProduct *p, size_t m, size_t n, const __m256i 
     store_columns(p->y + m * p->ldy, n, p->n1, y[0], y[1]);
 }
 
-INLINE void byte_tile(const ByteProduct *p, size_t m, size_t n, const size_t rows) {
+/* The sum of -x over the negative x of a row: see byte_tile. */
+static int32_t negative_sum(const int8_t *x, size_t K4) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i sums = zero;
+    size_t k = 0;
+    for (; k + 32 <= K4; k += 32) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + k));
+        v = _mm256_abs_epi8(_mm256_min_epi8(v, zero));
+        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(v, zero));
+    }
+    int64_t four[4];
+    _mm256_storeu_si256((__m256i *)(void *)four, sums);
+    int32_t sum = (int32_t)(four[0] + four[1] + four[2] + four[3]);
+    for (; k < K4; k++)
+        sum -= x[k] < 0 ? x[k] : 0;
+    return sum;
+}
+
+/* Moving x's sign to w as w ^ -1 = -w - 1 leaves each product of a negative x too small by -x, in
+ * every column alike: the sums start with what will be missing. (vpsignb would be exact, but shares
+ * its two ports with the multiplications.) Pairs lie between -32,512 and 32,258. */
+INLINE void byte_tile(const ByteProduct *p, size_t m, size_t n, const int32_t *missing,
+                      const size_t rows) {
     const int8_t *x = p->x + m * p->ldx, *w = p->w + n * p->K4;
-    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i ones = _mm256_set1_epi16(1), zero = _mm256_setzero_si256();
     __m256i sum[ROWS_I8][2];
     PARE_UNROLL
     for (size_t r = 0; r < rows; r++)
-        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        sum[r][0] = sum[r][1] = _mm256_set1_epi32(missing[r]);
     for (size_t k = 0; k < p->K4; k += DEPTH) {
         const __m256i *at = (const __m256i *)(const void *)(w + k * BLOCK);
         __m256i column[2] = {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
@@ -191,9 +214,10 @@ INLINE void byte_tile(const ByteProduct *p, size_t m, size_t n, const size_t row
             int32_t four;
             memcpy(&four, x + r * p->ldx + k, sizeof four);
             __m256i row = _mm256_set1_epi32(four), size = _mm256_abs_epi8(row);
+            __m256i sign = _mm256_cmpgt_epi8(zero, row);
             PARE_UNROLL
             for (size_t h = 0; h < 2; h++) {
-                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(column[h], row));
+                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_xor_si256(column[h], sign));
                 sum[r][h] = _mm256_add_epi32(sum[r][h], _mm256_madd_epi16(pairs, ones));
             }
         }
@@ -203,27 +227,37 @@ INLINE void byte_tile(const ByteProduct *p, size_t m, size_t n, const size_t row
         store_block(p, m + r, n, sum[r]);
 }
 
+/* A tile's rows times the columns n to n_end. */
+INLINE void byte_strip(const ByteProduct *p, size_t m, size_t n, size_t n_end, const size_t rows) {
+    int32_t missing[ROWS_I8];
+    for (size_t r = 0; r < rows; r++)
+        missing[r] = negative_sum(p->x + (m + r) * p->ldx, p->K4);
+    for (; n < n_end; n += BLOCK)
+        byte_tile(p, m, n, missing, rows);
+}
+
 static void gemm_i8(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *xscale,
                     const int8_t *w, const float *wscale, const int32_t *sums, const float *bias,
                     size_t M, size_t K4, size_t n0, size_t n1) {
     (void)sums;
     const ByteProduct p = {y, ldy, x, ldx, xscale, w, wscale, bias, M, K4, n1};
-    for (size_t n = n0; n < n1; n += BLOCK) {
-        size_t tiles = (M + ROWS_I8 - 1) / ROWS_I8;
+    const size_t strip = M > 1 ? STRIP_I8 : n1;
+    for (size_t n = n0; n < n1; n += strip) {
+        size_t n_end = n1 - n < strip ? n1 : n + strip, tiles = (M + ROWS_I8 - 1) / ROWS_I8;
         for (size_t m = 0, rows; m < M; m += rows, tiles--) {
             rows = tile_height(M - m, tiles);
             switch (rows) {
             case 1:
-                byte_tile(&p, m, n, 1);
+                byte_strip(&p, m, n, n_end, 1);
                 break;
             case 2:
-                byte_tile(&p, m, n, 2);
+                byte_strip(&p, m, n, n_end, 2);
                 break;
             case 3:
-                byte_tile(&p, m, n, 3);
+                byte_strip(&p, m, n, n_end, 3);
                 break;
             default:
-                byte_tile(&p, m, n, ROWS_I8);
+                byte_strip(&p, m, n, n_end, ROWS_I8);
                 break;
             }
         }

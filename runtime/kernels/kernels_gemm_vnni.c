@@ -35,6 +35,13 @@ static inline __m512i load_x(const int8_t *x) {
     return _mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi8(-128));
 }
 
+/* sum + row * column by fours of bytes. Not the intrinsic: with 24 sums GCC 12 keeps two copies of
+ * each and spills them in the innermost loop, at half the speed. */
+static inline __m512i multiply_add(__m512i sum, __m512i row, __m512i column) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(column));
+    return sum;
+}
+
 static inline __mmask16 columns_mask(const Product *p, size_t n) {
     return p->n1 - n < BLOCK ? (__mmask16)((1u << (p->n1 - n)) - 1u) : (__mmask16)0xffff;
 }
@@ -74,7 +81,7 @@ static inline __attribute__((always_inline)) void tile(const Product *p, size_t 
             __m512i row = load_x(x + r * p->ldx + k);
             PARE_UNROLL
             for (size_t b = 0; b < blocks; b++)
-                sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], row, column[b]);
+                sum[r][b] = multiply_add(sum[r][b], row, column[b]);
         }
     }
     PARE_UNROLL
@@ -118,11 +125,11 @@ static void single_row(const Product *p, size_t n) {
     for (; k + 4 * DEPTH <= p->K4; k += 4 * DEPTH) {
         PARE_UNROLL
         for (size_t i = 0; i < 4; i++)
-            sum[i] = _mm512_dpbusd_epi32(sum[i], load_x(x + k + i * DEPTH),
-                                         _mm512_loadu_si512(w + (k + i * DEPTH) * BLOCK));
+            sum[i] = multiply_add(sum[i], load_x(x + k + i * DEPTH),
+                                  _mm512_loadu_si512(w + (k + i * DEPTH) * BLOCK));
     }
     for (; k < p->K4; k += DEPTH)
-        sum[0] = _mm512_dpbusd_epi32(sum[0], load_x(x + k), _mm512_loadu_si512(w + k * BLOCK));
+        sum[0] = multiply_add(sum[0], load_x(x + k), _mm512_loadu_si512(w + k * BLOCK));
     __m512i even = _mm512_add_epi32(sum[0], sum[2]), odd = _mm512_add_epi32(sum[1], sum[3]);
     store_block(p, 0, n, _mm512_add_epi32(even, odd));
 }

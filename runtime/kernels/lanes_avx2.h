@@ -146,15 +146,12 @@ static inline Lanes lanes_pow2(Lanes rounded) {
     return (Lanes){lanes_half_pow2(rounded.lo), lanes_half_pow2(rounded.hi)};
 }
 
-static inline float lanes_fold(Lanes v) {
-    __m256 s8 = _mm256_add_ps(v.lo, v.hi);
-    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+static inline __m256 lanes_fold_half(Lanes v) {
+    return _mm256_add_ps(v.lo, v.hi);
 }
 
 static inline __m256 lanes_fold_pair(Lanes a, Lanes b) {
-    __m256 a8 = _mm256_add_ps(a.lo, a.hi), b8 = _mm256_add_ps(b.lo, b.hi);
+    __m256 a8 = lanes_fold_half(a), b8 = lanes_fold_half(b);
     return _mm256_add_ps(_mm256_permute2f128_ps(a8, b8, 0x20),
                          _mm256_permute2f128_ps(a8, b8, 0x31));
 }

@@ -11,7 +11,7 @@
 
 /* How many rows attention takes together: for the scores (times 4 keys) and for the output (times
  * LANES_OUT_GROUPS groups of 16 columns). */
-enum { LANES = 16, LANES_SCORE_ROWS = 4, LANES_OUT_ROWS = 4, LANES_OUT_GROUPS = 4 };
+enum { LANES = 16, LANES_SCORE_ROWS = 6, LANES_OUT_ROWS = 6, LANES_OUT_GROUPS = 4 };
 
 typedef __m512 Lanes;
 
@@ -112,15 +112,12 @@ static inline Lanes lanes_pow2(Lanes rounded) {
     return _mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_set1_epi32(0x3f800000)));
 }
 
-/* The sum in the written order: l += l+8, l+4, l+2, l+1. */
-static inline float lanes_fold(Lanes v) {
-    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
-    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+/* The first step of the fold: l += l+8. */
+static inline __m256 lanes_fold_half(Lanes v) {
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
 }
 
-/* Four sums at once, in the same order. */
+/* Four sums at once, each folded in the written order. */
 static inline __m128 lanes_fold4(Lanes a, Lanes b, Lanes c, Lanes d) {
     __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
     __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));

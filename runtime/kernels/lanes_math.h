@@ -7,7 +7,18 @@
 
 #include "runtime/kernels/kernels_math.h"
 
-static inline Lanes lanes_exp_reduce(Lanes x, Lanes *r, Lanes *rounded) {
+/* Always: a call would pass sixteen lanes through memory. */
+#define LANES_INLINE static inline __attribute__((always_inline))
+
+/* The sum of the lanes in the written order: l += l+8, l += l+4, l += l+2, l += l+1. */
+LANES_INLINE float lanes_fold(Lanes v) {
+    __m256 s8 = lanes_fold_half(v);
+    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+LANES_INLINE Lanes lanes_exp_reduce(Lanes x, Lanes *r, Lanes *rounded) {
     *rounded = lanes_fma(x, lanes_set1(PARE_LOG2E), lanes_set1(PARE_ROUND));
     Lanes n = lanes_sub(*rounded, lanes_set1(PARE_ROUND));
     *r = lanes_fma(n, lanes_set1(-PARE_LN2_HIGH), x);
@@ -18,7 +29,7 @@ static inline Lanes lanes_exp_reduce(Lanes x, Lanes *r, Lanes *rounded) {
     return lanes_fma(q, *r, lanes_set1(PARE_EXP_C2));
 }
 
-static inline Lanes lanes_exp(Lanes x) {
+LANES_INLINE Lanes lanes_exp(Lanes x) {
     const Lanes one = lanes_set1(1.0f);
     x = lanes_max(lanes_set1(PARE_EXP_MIN), x);
     x = lanes_min(lanes_set1(PARE_EXP_MAX), x);
@@ -28,7 +39,7 @@ static inline Lanes lanes_exp(Lanes x) {
     return lanes_scale_pow2(p, rounded);
 }
 
-static inline Lanes lanes_tanh(Lanes x) {
+LANES_INLINE Lanes lanes_tanh(Lanes x) {
     Lanes sign = lanes_and(x, lanes_set1(-0.0f));
     Lanes a = lanes_min(lanes_set1(PARE_TANH_MAX), lanes_xor(x, sign));
     Lanes r, rounded;
@@ -39,12 +50,12 @@ static inline Lanes lanes_tanh(Lanes x) {
     return lanes_or(lanes_div(e, lanes_add(e, lanes_set1(2.0f))), sign);
 }
 
-static inline Lanes lanes_logistic(Lanes x, Lanes u) {
+LANES_INLINE Lanes lanes_logistic(Lanes x, Lanes u) {
     Lanes e = lanes_exp(lanes_xor(u, lanes_set1(-0.0f)));
     return lanes_div(x, lanes_add(lanes_set1(1.0f), e));
 }
 
-static inline Lanes lanes_gelu(Lanes x) {
+LANES_INLINE Lanes lanes_gelu(Lanes x) {
     Lanes a = lanes_xor(x, lanes_and(x, lanes_set1(-0.0f)));
     Lanes q = lanes_fma(lanes_set1(PARE_PHI_C10), a, lanes_set1(PARE_PHI_C9));
     q = lanes_fma(q, a, lanes_set1(PARE_PHI_C8));
@@ -61,13 +72,13 @@ static inline Lanes lanes_gelu(Lanes x) {
     return lanes_mul(x, lanes_if_negative(x, below, above));
 }
 
-static inline Lanes lanes_gelu_tanh(Lanes x) {
+LANES_INLINE Lanes lanes_gelu_tanh(Lanes x) {
     Lanes cubic = lanes_fma(lanes_set1(PARE_GELU_CUBE), lanes_mul(x, x), lanes_set1(1.0f));
     cubic = lanes_mul(cubic, x);
     return lanes_logistic(x, lanes_mul(lanes_set1(2.0f * PARE_GELU_ROOT), cubic));
 }
 
-static inline __attribute__((always_inline)) Lanes lanes_activate(PareActivation act, Lanes x) {
+LANES_INLINE Lanes lanes_activate(PareActivation act, Lanes x) {
     switch (act) {
     case PARE_ACT_RELU:
         return lanes_max(lanes_set1(0.0f), x);

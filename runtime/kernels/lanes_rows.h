@@ -11,8 +11,6 @@
 #include "runtime/kernels/kernels_table.h"
 #include "runtime/kernels/lanes_math.h"
 
-#define LANES_INLINE static inline __attribute__((always_inline))
-
 static inline float row_max(const float *x, size_t N) {
     Lanes max = lanes_set1(-INFINITY);
     size_t i = 0;
