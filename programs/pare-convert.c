@@ -27,6 +27,9 @@ static PareStatus convert(PareConvert *c, const Settings *s, PareError *err) {
     PareProgress *progress = pare_progress_start("converting", summary->output_bytes);
     PareStatus st = pare_convert_write(c, s->output, s->force, progress, err);
     pare_progress_finish(progress);
+    if (!st)
+        pare_log_info("%s: %s, %zu tensors, %llu parameters", s->output, summary->architecture,
+                      summary->tensors, (unsigned long long)summary->parameters);
     return st;
 }
 

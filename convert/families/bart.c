@@ -8,6 +8,9 @@ static const PareArchitecture ARCHITECTURES[] = {{"BartForConditionalGeneration"
 
 static const char *const FIELDS[] = {PARE_BART_FIELDS, "force_bos_token_to_be_generated", NULL};
 
+/* Left by the programs that distilled some checkpoints. */
+static const char *const HARMLESS[] = {"student_*", "replacing_rate", "save_step", NULL};
+
 /* Written by old versions, which once shared this class with other families. */
 static const PareNeutral NEUTRAL[] = {{"is_encoder_decoder", "true"},
                                       {"is_decoder", "false"},
@@ -52,6 +55,7 @@ const PareFamily pare_family_bart = {
     .prefix = "model.",
     .architectures = ARCHITECTURES,
     .fields = FIELDS,
+    .harmless = HARMLESS,
     .neutral = NEUTRAL,
     .rules = RULES,
     .ties = pare_bart_ties,
