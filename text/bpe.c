@@ -369,15 +369,15 @@ static PareStatus read_form(PareTokenizer *t, PareCursor *in, const char *name, 
 }
 
 static PareStatus index_bytes(PareTokenizer *t, const char *name, PareError *err) {
+    if (pare_vocab_find(&t->vocab, "\xC4\xA0", 2) < 0) { /* "Ġ"; other kinds of BPE lack it */
+        return pare_error_set(err, PARE_E_UNSUPPORTED,
+                              "%s: not a byte-level vocabulary: it has no piece '\xC4\xA0' for the "
+                              "blank", name);
+    }
     for (unsigned byte = 0; byte < 256; byte++) {
         char piece[4];
         size_t size = pare_utf8_put(pare_byte_to_char((uint8_t)byte), piece);
         int32_t id = pare_vocab_find(&t->vocab, piece, size);
-        if (id < 0 && byte == ' ') { /* a vocabulary of another kind of BPE */
-            return pare_error_set(err, PARE_E_UNSUPPORTED,
-                                  "%s: not a byte-level vocabulary: it has no piece '%.*s' for the "
-                                  "blank", name, (int)size, piece);
-        }
         if (id < 0) {
             id = t->roles[PARE_ROLE_UNKNOWN];
         }

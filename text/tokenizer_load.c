@@ -74,7 +74,7 @@ static PareStatus read_vocab_lines(const PareTokenizerSettings *s, const char *n
         }
         pare_vocab_builder_add(&b, id, line, length);
     }
-    if (b.count == 0) {
+    if (b.count == 0 && !b.failed) {
         status = pare_error_set(err, PARE_E_FORMAT, "%s: the file is empty", name);
         goto done;
     }
@@ -324,13 +324,14 @@ static PareStatus load_found(PareTokenizerSettings *s, PareTokenizer **out, Pare
                         : merges ? "merges.txt"
                         : model  ? "tokenizer.model"
                                  : "sentencepiece.bpe.model";
+    const char *expected = h->two_models         ? "source.spm with target.spm and vocab.json"
+                           : h->accept_wordpiece ? "vocab.txt or tokenizer.json"
+                           : h->accept_bpe       ? "vocab.json with merges.txt, or tokenizer.json"
+                           : h->accept_unigram   ? "spiece.model"
+                                                 : "merges.txt beside it, or tokenizer.json";
     return pare_error_set(err, PARE_E_UNSUPPORTED,
-                          "'%s' does not make a tokenizer of this model; expected %s%s%s or "
-                          "tokenizer.json", found, any || h->accept_wordpiece ? "vocab.txt, " : "",
-                          any || h->accept_bpe ? "vocab.json with merges.txt, " : "",
-                          h->two_models                 ? "source.spm with target.spm and vocab.json"
-                          : any || h->accept_unigram ? "spiece.model"
-                                                     : "");
+                          "%s alone does not make this model's tokenizer; expected %s", found,
+                          expected);
 }
 
 PareStatus pare_tokenizer_load(const char *folder, const PareTokenizerHints *hints,
@@ -345,7 +346,10 @@ PareStatus pare_tokenizer_load(const char *folder, const PareTokenizerHints *hin
     if (status != PARE_OK) {
         pare_tokenizer_free(*out);
         *out = NULL;
-        (void)pare_error_prefix(err, "%s", folder);
+        /* Errors of reading a file already name its whole path. */
+        if (err != NULL && strncmp(err->message, folder, strlen(folder)) != 0) {
+            (void)pare_error_prefix(err, "%s", folder);
+        }
     }
     pare_settings_free(&s);
     return status;

@@ -221,13 +221,15 @@ static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text
 
 /* ---- Ids to text ------------------------------------------------------------------------------ */
 
-static void append_unescaped(const char *piece, size_t size, bool drop_blanks, PareBuffer *out) {
+/* U+2581 becomes a blank, at the start of the first piece nothing. */
+static void append_unescaped(const char *piece, size_t size, bool first, PareBuffer *out) {
     for (size_t i = 0; i < size;) {
         if (size - i >= 3 && memcmp(piece + i, blank_symbol, 3) == 0) {
-            pare_buffer_puts(out, drop_blanks ? "" : " ");
+            pare_buffer_puts(out, first ? "" : " ");
             i += 3;
         } else {
             pare_buffer_putc(out, piece[i]);
+            first = false;
             i++;
         }
     }
@@ -343,7 +345,7 @@ static void decode_two_sides(const PareTokenizer *t, const PareSpm *m, const int
     pare_buffer_free(&plain);
 }
 
-/* The reference's fast decoder of one model: U+2581 becomes a blank, in the first piece nothing. */
+/* The reference's fast decoder of one model. */
 static void decode_one_side(const PareTokenizer *t, const PareSpm *m, const int32_t *ids,
                             size_t count, PareBuffer *out) {
     PareBuffer bytes = {0};
@@ -436,18 +438,23 @@ static void write_form(const PareTokenizer *t, PareBuffer *out) {
     }
 }
 
-/* Copies `size` bytes that follow, NUL-terminated; NULL when short or out of memory. */
-static char *read_bytes(PareCursor *in, size_t *size) {
+/* Copies the bytes that follow their length, NUL-terminated. */
+static PareStatus read_bytes(PareCursor *in, const char *name, char **out, size_t *size,
+                             PareError *err) {
     uint64_t length = pare_cursor_varint(in);
     const uint8_t *bytes = length <= pare_cursor_left(in) ? pare_cursor_take(in, (size_t)length)
                                                           : NULL;
-    char *copy = bytes != NULL && !in->bad ? pare_alloc((size_t)length + 1, 1) : NULL;
-    in->bad = in->bad || copy == NULL;
-    if (copy != NULL) {
-        memcpy(copy, bytes, (size_t)length);
-        *size = (size_t)length;
+    if (in->bad || bytes == NULL) {
+        return pare_error_set(err, PARE_E_FORMAT, "%s: the head of a unigram model is damaged",
+                              name);
     }
-    return copy;
+    *size = (size_t)length;
+    *out = pare_alloc(*size + 1, 1);
+    if (*out == NULL) {
+        return pare_memory_error(err, name);
+    }
+    memcpy(*out, bytes, *size);
+    return PARE_OK;
 }
 
 static bool read_piece(const PareTokenizer *t, PareSpm *m, PareCursor *in, uint32_t i,
@@ -514,26 +521,34 @@ static PareStatus read_model(const PareTokenizer *t, PareSpm *m, const PareSpm *
     uint64_t flags = pare_cursor_varint(in);
     bool same = (flags & MODEL_SAME_CHARSMAP) != 0;
     size_t surface_size = 0;
-    if (flags <= MODEL_FLAGS && same && other != NULL) {
-        m->charsmap_size = other->charsmap_size;
-        m->charsmap = pare_alloc(m->charsmap_size + 1, 1);
-        if (m->charsmap != NULL && other->charsmap != NULL) {
-            memcpy(m->charsmap, other->charsmap, m->charsmap_size);
-        }
-    } else if (flags <= MODEL_FLAGS && !same) {
-        m->charsmap = read_bytes(in, &m->charsmap_size);
-    }
-    m->unknown_surface = m->charsmap != NULL ? read_bytes(in, &surface_size) : NULL;
-    if (m->unknown_surface == NULL || strlen(m->unknown_surface) != surface_size) {
+    PareStatus status = PARE_OK;
+    if (in->bad || flags > MODEL_FLAGS || (same && other == NULL)) {
         return pare_error_set(err, PARE_E_FORMAT, "%s: the head of a unigram model is damaged",
                               name);
+    }
+    if (same) {
+        m->charsmap_size = other->charsmap_size;
+        m->charsmap = pare_alloc(m->charsmap_size + 1, 1);
+        if (m->charsmap == NULL) {
+            return pare_memory_error(err, name);
+        }
+        memcpy(m->charsmap, other->charsmap, m->charsmap_size);
+    } else {
+        status = read_bytes(in, name, &m->charsmap, &m->charsmap_size, err);
+    }
+    if (status == PARE_OK) {
+        status = read_bytes(in, name, &m->unknown_surface, &surface_size, err);
+    }
+    if (status == PARE_OK && strlen(m->unknown_surface) != surface_size) {
+        status = pare_error_set(err, PARE_E_FORMAT, "%s: the unknown surface holds a zero byte",
+                                name);
     }
     n->add_dummy_prefix = (flags & MODEL_DUMMY_PREFIX) != 0;
     n->remove_extra_whitespaces = (flags & MODEL_EXTRA_BLANKS) != 0;
     n->escape_whitespaces = (flags & MODEL_ESCAPE) != 0;
     n->whitespace_as_suffix = (flags & MODEL_SUFFIX) != 0;
     m->byte_fallback = (flags & MODEL_BYTES) != 0;
-    return read_pieces(t, m, in, name, err);
+    return status == PARE_OK ? read_pieces(t, m, in, name, err) : status;
 }
 
 static PareStatus read_form(PareTokenizer *t, PareCursor *in, const char *name, PareError *err) {
