@@ -203,10 +203,13 @@ static PareStatus finish_row(const PareInputs *p, const char *where, PareInput *
 }
 
 PareStatus pare_inputs_next(PareInputs *p, PareInput *in, bool *end, PareError *err) {
-    const PareDataRow *row = NULL;
+    const PareDataRow *row;
     bool cut = false;
     char where[512];
-    PareStatus st = pare_dataset_next(p->data, &row, err);
+    PareStatus st;
+    do
+        st = pare_dataset_next(p->data, &row, err);
+    while (!st && row && p->options.ids && row->text_size == 0); /* as in JSON lines of text */
     *end = !row;
     if (st || !row)
         return st;

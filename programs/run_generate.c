@@ -10,6 +10,28 @@ static PareStatus check_generate(PareRunner *r, PareError *err) {
         r->options->model, d->head.kind == PARE_HEAD_LM ? "is an encoder" : pare_runner_head(r));
 }
 
+/* Lengths that leave nothing to generate or exceed the positions; the session would refuse the
+ * whole batch. The last token is never read, so it needs no position. */
+static PareStatus check_prompt(const PareRunner *r, const PareInput *in, const char *where,
+                               PareError *err) {
+    const PareGeneration *g = &r->generation;
+    bool encoder = r->description->stacks[PARE_ENCODER].present;
+    size_t prompt = encoder ? 1 : in->ids.count;
+    size_t limit = g->max_new_tokens ? prompt + g->max_new_tokens : g->max_length;
+    size_t positions = pare_inputs_positions(r->description, PARE_DECODER);
+    if (limit <= prompt)
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: the prompt has %zu tokens, so a max_length of %zu leaves none "
+                              "to generate (--max-new-tokens counts without the prompt)",
+                              where, prompt, limit);
+    if (positions && limit > positions + 1)
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: up to %zu tokens are to be generated behind %zu, but the "
+                              "decoder has positions for %zu",
+                              where, limit - prompt, prompt, positions);
+    return PARE_OK;
+}
+
 static PareStatus put_generated(PareRunner *r, const PareGenerated *g, PareError *err) {
     PareBuffer *out = &r->output.text, text = {0};
     PareStatus st = r->tokenizer ? pare_runner_decode(r, g->ids, g->count, &text, err) : PARE_OK;
@@ -45,8 +67,11 @@ static PareStatus run_generate(PareRunner *r, PareError *err) {
     return st;
 }
 
-const PareRunAction PARE_RUN_ACTION_GENERATE = {
-    .want = PARE_WANT_IDS, .session = true, .check = check_generate, .run = run_generate};
+const PareRunAction PARE_RUN_ACTION_GENERATE = {.want = PARE_WANT_IDS,
+                                                .session = true,
+                                                .check = check_generate,
+                                                .check_input = check_prompt,
+                                                .run = run_generate};
 
 /* -- tokenize -- */
 

@@ -114,7 +114,8 @@ static void close_all(PareRunner *r) {
 
 /* -- the loop -- */
 
-static PareStatus check_input(const PareRunner *r, const PareInput *in, PareError *err) {
+static PareStatus check_input(const PareRunner *r, const PareRunAction *action, const PareInput *in,
+                              PareError *err) {
     char where[WHERE_SIZE];
     uint32_t vocabulary = r->description->stacks[pare_description_top(r->description)].vocabulary;
     pare_inputs_where(r->inputs, in, where, sizeof where);
@@ -123,12 +124,16 @@ static PareStatus check_input(const PareRunner *r, const PareInput *in, PareErro
             return pare_error_set(err, PARE_E_FORMAT,
                                   "%s: label %d is outside the model's vocabulary of %u", where,
                                   in->targets.data[i], vocabulary);
-    return r->session ? pare_session_check(r->session, &in->sequence, where, err) : PARE_OK;
+    PareStatus st = PARE_OK;
+    if (r->session)
+        st = pare_session_check(r->session, &in->sequence, where, err);
+    return !st && action->check_input ? action->check_input(r, in, where, err) : st;
 }
 
 /* Reads up to a batch of inputs; *end at the end of the input. What was read before an error is in
  * the batch all the same, so that results do not depend on where batches begin. */
-static PareStatus read_batch(PareRunner *r, size_t *left, bool *end, PareError *err) {
+static PareStatus read_batch(PareRunner *r, const PareRunAction *action, size_t *left, bool *end,
+                             PareError *err) {
     size_t tokens = 0;
     PareStatus st = PARE_OK;
     for (r->count = 0; r->count < r->capacity && tokens < BATCH_TOKENS; r->count++) {
@@ -138,7 +143,7 @@ static PareStatus read_batch(PareRunner *r, size_t *left, bool *end, PareError *
             return PARE_OK;
         st = pare_inputs_next(r->inputs, in, end, err);
         if (!st && !*end)
-            st = check_input(r, in, err);
+            st = check_input(r, action, in, err);
         if (st || *end)
             return st;
         r->sequences[r->count] = in->sequence;
@@ -176,7 +181,7 @@ static PareStatus loop(PareRunner *r, const PareRunAction *action, PareProgress 
     PareStatus st = PARE_OK;
     while (!st && !end) {
         PareError read_error = {0};
-        PareStatus read = read_batch(r, &left, &end, &read_error);
+        PareStatus read = read_batch(r, action, &left, &end, &read_error);
         st = run_batch(r, action, err);
         done += r->count;
         pare_progress_update(progress, done, NULL);
@@ -219,7 +224,7 @@ PareStatus pare_runner_run(const PareRunOptions *options, PareError *err) {
     pare_progress_finish(progress);
     st = pare_run_output_close(&r.output, st, err);
     if (!st && pare_inputs_cut(r.inputs))
-        pare_log_warn("%zu inputs were too long for the model and have been cut",
+        pare_log_warn("inputs that were longer than the model's positions and have been cut: %zu",
                       pare_inputs_cut(r.inputs));
     close_all(&r);
     return st;

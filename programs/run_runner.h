@@ -31,7 +31,10 @@ typedef struct {
     PareInputWant want;
     bool session;                                       /* whether it runs the model */
     PareStatus (*check)(PareRunner *r, PareError *err); /* that the model can do it; may be NULL */
-    PareStatus (*run)(PareRunner *r, PareError *err);   /* appends the batch's results */
+    /* What is to be refused about one input that the model could read; may be NULL. */
+    PareStatus (*check_input)(const PareRunner *r, const PareInput *in, const char *where,
+                              PareError *err);
+    PareStatus (*run)(PareRunner *r, PareError *err); /* appends the batch's results */
 } PareRunAction;
 
 extern const PareRunAction PARE_RUN_ACTION_CLASSIFY, PARE_RUN_ACTION_GENERATE,
