@@ -28,6 +28,15 @@ static PareStatus check_classify(PareRunner *r, PareError *err) {
     return PARE_OK;
 }
 
+static PareStatus check_pair(const PareRunner *r, const PareInput *in, const char *where,
+                             PareError *err) {
+    if (r->description->head.kind != PARE_HEAD_SPAN || pare_span_possible(r->tokenizer, in))
+        return PARE_OK;
+    return pare_error_set(err, PARE_E_FORMAT,
+                          "%s: there is no second text to find the answer in (%s)", where,
+                          r->options->ids ? "token_type_ids of 1" : "text_b");
+}
+
 /* The label's name, or its index in digits. */
 static const char *label_name(const PareRunner *r, uint32_t label, char digits[16]) {
     const char *name = pare_model_label(r->model, label);
@@ -156,19 +165,13 @@ static PareStatus put_span(void *context, size_t sequence, size_t row, const flo
                            size_t n, PareError *err) {
     Classify *j = context;
     const PareInput *in = &j->r->batch[sequence];
-    char where[512];
-    PareSpan span;
     if (n != 2 || !isfinite(values[0]) || !isfinite(values[1]))
         return not_finite(j, sequence, err);
     j->starts[row] = values[0];
     j->ends[row] = values[1];
     if (row + 1 < in->ids.count)
         return PARE_OK;
-    if (!pare_span_find(j->r->tokenizer, in, j->starts, j->ends, &span))
-        return pare_error_set(err, PARE_E_FORMAT,
-                              "%s: there is no second text to find the answer in (text_b, context, "
-                              "or token_type_ids of 1)",
-                              pare_runner_where(j->r, sequence, where, sizeof where));
+    PareSpan span = pare_span_find(j->r->tokenizer, in, j->starts, j->ends);
     return put_answer(j, in, &span, err);
 }
 
@@ -193,5 +196,8 @@ static PareStatus run_classify(PareRunner *r, PareError *err) {
     return pare_session_run(r->session, r->sequences, r->count, PARE_ROWS_LOGITS, sink, &job, err);
 }
 
-const PareRunAction PARE_RUN_ACTION_CLASSIFY = {
-    .want = PARE_WANT_DECODER, .session = true, .check = check_classify, .run = run_classify};
+const PareRunAction PARE_RUN_ACTION_CLASSIFY = {.want = PARE_WANT_DECODER,
+                                                .session = true,
+                                                .check = check_classify,
+                                                .check_input = check_pair,
+                                                .run = run_classify};

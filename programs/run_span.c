@@ -20,10 +20,17 @@ static void normalize(const PareTokenizer *t, const PareInput *in, float *x) {
     pare_kernels()->softmax(x, x, in->ids.count);
 }
 
-bool pare_span_find(const PareTokenizer *tokenizer, const PareInput *in, float *starts, float *ends,
-                    PareSpan *out) {
+bool pare_span_possible(const PareTokenizer *tokenizer, const PareInput *in) {
+    bool possible = false;
+    for (size_t i = 0; i < in->ids.count; i++)
+        possible = possible || is_answer(tokenizer, in, i);
+    return possible;
+}
+
+PareSpan pare_span_find(const PareTokenizer *tokenizer, const PareInput *in, float *starts,
+                        float *ends) {
     size_t start = SIZE_MAX;
-    bool found = false;
+    PareSpan best = {.score = -1};
     normalize(tokenizer, in, starts);
     normalize(tokenizer, in, ends);
     for (size_t i = 0; i < in->ids.count; i++) {
@@ -32,9 +39,8 @@ bool pare_span_find(const PareTokenizer *tokenizer, const PareInput *in, float *
         if (start == SIZE_MAX || starts[i] > starts[start])
             start = i;
         float score = starts[start] * ends[i];
-        if (!found || score > out->score)
-            *out = (PareSpan){.start = start, .end = i, .score = score};
-        found = true;
+        if (score > best.score)
+            best = (PareSpan){.start = start, .end = i, .score = score};
     }
-    return found;
+    return best;
 }

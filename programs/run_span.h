@@ -13,11 +13,13 @@ typedef struct {
     float score;       /* p(start) p(end) */
 } PareSpan;
 
+/* Whether there is a second text (positions of token type 1 that are not special tokens, where
+ * `tokenizer`, which may be NULL, knows them). */
+bool pare_span_possible(const PareTokenizer *tokenizer, const PareInput *in);
 /* `starts` and `ends` are the scores of every position; they become probabilities over the second
- * text and the first position, which stands for "no answer". The span lies in the second text
- * (token type 1), without special tokens where `tokenizer` (may be NULL) knows them, and does not
- * end before it starts. False when there is no second text. */
-bool pare_span_find(const PareTokenizer *tokenizer, const PareInput *in, float *starts, float *ends,
-                    PareSpan *out);
+ * text and the first position, which stands for "no answer". The span lies in the second text, of
+ * which there is one, and does not end before it starts. */
+PareSpan pare_span_find(const PareTokenizer *tokenizer, const PareInput *in, float *starts,
+                        float *ends);
 
 #endif
