@@ -5,19 +5,18 @@
 
 #include <math.h>
 
-enum { BLOCK = 256, LANES = 4 };
+enum { BLOCK = 256, LANES = 4, EXP_MIN = -708 };
 
 typedef struct {
     float reference_max, candidate_max;
     double dot, candidate_squares;
 } Scan;
 
-/* e^x for x <= 0 with a relative error below 1e-14; below -708 it stays at e^-708, which is nothing
- * beside 1. x = n ln 2 + r, |r| <= ln 2 / 2, and a Taylor polynomial of degree 11 for e^r. */
-static inline double exp_nonpositive(double x) {
+/* e^x for EXP_MIN <= x <= 0, with a relative error below 1e-14. x = n ln 2 + r, |r| <= ln 2 / 2,
+ * and a Taylor polynomial of degree 11 for e^r. */
+static inline double exp_reduced(double x) {
     const double log2e = 0x1.71547652b82fep+0, magic = 0x1.8p+52;
     const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
-    x = x < -708 ? -708 : x;
     double rounded = x * log2e + magic, n = rounded - magic;
     double r = (x - n * ln2_high) - n * ln2_low;
     double p = 1.0 / 39916800;
@@ -38,6 +37,11 @@ static inline double exp_nonpositive(double x) {
     } scale = {.value = rounded}; /* its low bits are n, in two's complement */
     scale.bits = (scale.bits + 1023) << 52;
     return p * scale.value;
+}
+
+/* Below EXP_MIN it stays at e^-708, which is nothing beside 1. */
+static inline double exp_argument(double x) {
+    return x > EXP_MIN ? x : EXP_MIN;
 }
 
 /* Differences, norms and the two largest values, in one pass. */
@@ -71,30 +75,41 @@ static void scan(const float *reference, const float *candidate, size_t n, PareD
     }
 }
 
+/* A block of a row less its maximum. Values that are infinite (in both rows) have no probability.
+ */
+static void reduce(const float *row, const float *reference, size_t count, float max, double *x,
+                   double *argument) {
+    for (size_t i = 0; i < BLOCK; i++) {
+        bool counts = i < count && isfinite(reference[i]);
+        x[i] = counts ? (double)row[i] - (double)max : 0;
+        argument[i] = counts ? exp_argument(x[i]) : EXP_MIN;
+    }
+}
+
+/* Loops over whole blocks, without branches, so that compilers can vectorise them. */
+static void exponentials(double *x) {
+    for (size_t i = 0; i < BLOCK; i++)
+        x[i] = exp_reduced(x[i]);
+}
+
 /* With a', b' the rows less their maxima: KL = sum e^a' (a' - b') / A - log A + log B, where A and
- * B are the sums of e^a' and e^b'. Values that are infinite in both rows have no probability. */
+ * B are the sums of e^a' and e^b'. */
 static void divergence(const float *reference, const float *candidate, size_t n, const Scan *s,
                        PareDriftRow *row) {
     double x[BLOCK], y[BLOCK], p[BLOCK], q[BLOCK];
     double sum_p[LANES] = {0}, sum_q[LANES] = {0}, weighted[LANES] = {0};
-    for (size_t begin = 0; begin < n; begin += BLOCK) {
-        size_t count = n - begin < BLOCK ? n - begin : BLOCK;
-        for (size_t i = 0; i < BLOCK; i++)
-            x[i] = y[i] = -INFINITY;
-        for (size_t i = 0; i < count; i++) {
-            x[i] = (double)reference[begin + i] - (double)s->reference_max;
-            y[i] = (double)candidate[begin + i] - (double)s->candidate_max;
-        }
-        for (size_t i = 0; i < BLOCK; i++)
-            p[i] = exp_nonpositive(x[i]);
-        for (size_t i = 0; i < BLOCK; i++)
-            q[i] = exp_nonpositive(y[i]);
-        for (size_t i = 0; i < BLOCK; i++) {
-            bool counts = isfinite(x[i]);
-            sum_p[i % LANES] += counts ? p[i] : 0;
-            sum_q[i % LANES] += counts ? q[i] : 0;
-            weighted[i % LANES] += counts ? p[i] * (x[i] - y[i]) : 0;
-        }
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t count = n - at < BLOCK ? n - at : BLOCK;
+        reduce(reference + at, reference + at, count, s->reference_max, x, p);
+        reduce(candidate + at, reference + at, count, s->candidate_max, y, q);
+        exponentials(p);
+        exponentials(q);
+        for (size_t i = 0; i < BLOCK; i += LANES)
+            for (size_t lane = 0; lane < LANES; lane++) {
+                sum_p[lane] += p[i + lane];
+                sum_q[lane] += q[i + lane];
+                weighted[lane] += p[i + lane] * (x[i + lane] - y[i + lane]);
+            }
     }
     double total_p = (sum_p[0] + sum_p[2]) + (sum_p[1] + sum_p[3]);
     double total_q = (sum_q[0] + sum_q[2]) + (sum_q[1] + sum_q[3]);
@@ -111,7 +126,8 @@ static double log_sum(const float *row, size_t n, float max) {
     for (size_t i = 0; i < n; i++) {
         if (isnan(row[i]))
             return NAN;
-        sum += isfinite(max) ? exp_nonpositive((double)row[i] - (double)max) : 0;
+        if (isfinite(max))
+            sum += exp_reduced(exp_argument((double)row[i] - (double)max));
     }
     return isfinite(max) ? (double)max + log(sum) : (double)max;
 }

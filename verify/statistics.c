@@ -24,6 +24,8 @@ static double log_factorial(double n) {
 double pare_statistics_mcnemar(uint64_t only_a, uint64_t only_b) {
     double n = (double)only_a + (double)only_b;
     double k = (double)(only_a < only_b ? only_a : only_b);
+    if (n - 2 * k <= 1)
+        return 1; /* as even as can be: both tails together are everything */
     double log_term = log_factorial(n) - log_factorial(k) - log_factorial(n - k) - n * log(2);
     /* P(X <= k): from the largest term downwards, each from the one before, until nothing changes.
      */
