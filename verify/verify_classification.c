@@ -1,0 +1,38 @@
+/* Classification: one row of logits a text, and the label that is the largest. */
+#include "verify/verify_parts.h"
+
+static PareStatus count_row(void *context, size_t sequence, size_t row, const float *reference,
+                            const float *candidate, const PareDriftRow *drift, PareError *err) {
+    PareVerify *v = context;
+    PareVerifyReport *r = v->report;
+    uint32_t label = v->rows[sequence].label;
+    (void)row, (void)reference, (void)candidate, (void)err;
+    /* A row with NaN is no answer, whatever stands in its other places. */
+    bool ours = drift->reference_best == label && !drift->undefined;
+    bool theirs = drift->candidate_best == label && !drift->undefined && !drift->broken;
+    r->reference.correct += ours;
+    r->candidate.correct += theirs;
+    r->only_reference += ours && !theirs;
+    r->only_candidate += theirs && !ours;
+    r->same_outputs += drift->agree;
+    return PARE_OK;
+}
+
+static void score(PareVerifyScores *s, uint64_t rows) {
+    s->value[PARE_METRIC_ACCURACY] = (double)s->correct / (double)rows;
+    s->interval = pare_statistics_wilson(s->correct, rows);
+}
+
+PareStatus pare_verify_classification(PareVerify *v, PareError *err) {
+    PareVerifyReport *r = v->report;
+    size_t count;
+    PareStatus status;
+    while (!(status = pare_verify_read_batch(v, &count, err)) && count) {
+        if ((status = pare_verify_compare(v, v->sequences, count, count_row, v, err)))
+            break;
+        pare_progress_update(v->options->progress, r->rows, NULL);
+    }
+    score(&r->reference, r->rows);
+    score(&r->candidate, r->rows);
+    return status;
+}

@@ -1,0 +1,193 @@
+/* The report, for people and as JSON. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "verify/verify.h"
+
+static const char *const task_names[] = {"auto", "classification", "translation", "lm"};
+
+/* -- for people -- */
+
+static void put_metric(const PareVerifyOptions *o, const PareVerifyReport *r, PareVerifyMetric m,
+                       PareBuffer *out) {
+    static const char *const titles[PARE_METRIC_COUNT] = {"accuracy %", "BLEU", "perplexity"};
+    double scale = m == PARE_METRIC_ACCURACY ? 100 : 1, drop = pare_verify_drop(r, m);
+    const char *unit = m == PARE_METRIC_PERPLEXITY ? " %" : "";
+    /* A positive change is a larger figure, which is worse for perplexity alone. */
+    pare_buffer_printf(out, "%-14s %10.2f  %10.2f  %+8.2f%-2s", titles[m],
+                       scale * r->reference.value[m], scale * r->candidate.value[m],
+                       m == PARE_METRIC_PERPLEXITY ? drop : -drop, unit);
+    if (o->limits.set[m])
+        pare_buffer_printf(out, "  %8.2f%-2s  %s", o->limits.drop[m], unit,
+                           drop <= o->limits.drop[m] ? "met" : "EXCEEDED");
+    else
+        pare_buffer_puts(out, "         -");
+    pare_buffer_putc(out, '\n');
+}
+
+static void put_classification(const PareVerifyReport *r, PareBuffer *out) {
+    const PareInterval *a = &r->reference.interval, *b = &r->candidate.interval;
+    pare_buffer_printf(out, "%-14s %4.1f..%4.1f  %4.1f..%4.1f\n", "  95 %", 100 * a->low,
+                       100 * a->high, 100 * b->low, 100 * b->high);
+    pare_buffer_printf(out,
+                       "\nright by one alone: reference %" PRIu64 ", candidate %" PRIu64
+                       " (McNemar p = %.3g)\n",
+                       r->only_reference, r->only_candidate,
+                       pare_statistics_mcnemar(r->only_reference, r->only_candidate));
+}
+
+static void put_drift(const PareDriftResult *d, PareBuffer *out) {
+    pare_buffer_printf(out, "\ndrift of the logits over %" PRIu64 " rows\n", d->rows);
+    pare_buffer_printf(out, "  largest difference    %10.4g\n", d->max_abs);
+    pare_buffer_printf(out, "  mean difference       %10.4g\n", d->mean_abs);
+    pare_buffer_printf(out, "  relative L2           %10.4g\n", d->relative_l2);
+    pare_buffer_printf(out, "  cosine                %10.6f\n", d->cosine);
+    pare_buffer_printf(out, "  KL divergence, nats   %10.4g\n", d->kl);
+    pare_buffer_printf(out, "  same best value       %10.2f %%\n", 100 * d->top1_agreement);
+    if (d->broken)
+        pare_buffer_printf(out, "  NaN or infinite in the candidate alone: %" PRIu64 " values\n",
+                           d->broken);
+    if (d->undefined)
+        pare_buffer_printf(out, "  NaN or infinite in the reference: %" PRIu64 " values\n",
+                           d->undefined);
+    if (d->broken_rows)
+        pare_buffer_printf(out, "  rows left out of cosine and KL: %" PRIu64 "\n", d->broken_rows);
+}
+
+static void put_rows(const PareVerifyOptions *o, const PareVerifyReport *r, PareBuffer *out) {
+    bool text = r->task == PARE_TASK_LM;
+    pare_buffer_printf(out, "data       %s: %" PRIu64 " %s", o->data, r->rows,
+                       text ? "lines" : "rows");
+    if (text)
+        pare_buffer_printf(out, ", %" PRIu64 " tokens", r->tokens);
+    if (r->predicted)
+        pare_buffer_printf(out, ", %" PRIu64 " predicted", r->predicted);
+    if (r->cut)
+        pare_buffer_printf(out, ", %" PRIu64 " cut", r->cut);
+    pare_buffer_putc(out, '\n');
+}
+
+void pare_verify_write_table(const PareVerifyOptions *o, const PareVerifyReport *r,
+                             PareBuffer *out) {
+    pare_buffer_printf(out, "reference  %s\ncandidate  %s\n", o->reference, o->candidate);
+    put_rows(o, r, out);
+    pare_buffer_printf(out, "\n%-14s %10s  %10s  %8s    %8s\n", task_names[r->task], "reference",
+                       "candidate", "change", "limit");
+    for (int m = 0; m < PARE_METRIC_COUNT; m++)
+        if (r->has[m])
+            put_metric(o, r, (PareVerifyMetric)m, out);
+    if (r->task == PARE_TASK_CLASSIFICATION)
+        put_classification(r, out);
+    if (r->task != PARE_TASK_LM)
+        pare_buffer_printf(out, "%s%s: %" PRIu64 " of %" PRIu64 "\n",
+                           r->task == PARE_TASK_TRANSLATION ? "\n" : "",
+                           r->task == PARE_TASK_TRANSLATION ? "same text" : "same label",
+                           r->same_outputs, r->rows);
+    put_drift(&r->drift, out);
+}
+
+/* -- for programs -- */
+
+static void put_key(PareBuffer *out, const char *key) {
+    char last = out->size ? out->data[out->size - 1] : '{';
+    pare_buffer_printf(out, "%s\"%s\":", last == '{' || last == '[' ? "" : ",", key);
+}
+
+static void put_number(PareBuffer *out, const char *key, double v) {
+    put_key(out, key);
+    pare_buffer_put_json_double(out, v); /* null when it is not finite */
+}
+
+static void put_count(PareBuffer *out, const char *key, uint64_t v) {
+    put_key(out, key);
+    pare_buffer_printf(out, "%" PRIu64, v);
+}
+
+static void put_text(PareBuffer *out, const char *key, const char *text) {
+    put_key(out, key);
+    pare_buffer_put_json_string(out, text, strlen(text));
+}
+
+static void put_scores(const PareVerifyReport *r, const PareVerifyScores *s, const char *name,
+                       const char *file, PareBuffer *out) {
+    put_key(out, name);
+    pare_buffer_putc(out, '{');
+    put_text(out, "file", pare_file_basename(file));
+    for (int m = 0; m < PARE_METRIC_COUNT; m++)
+        if (r->has[m])
+            put_number(out, pare_verify_metric_name((PareVerifyMetric)m), s->value[m]);
+    if (r->task == PARE_TASK_CLASSIFICATION) {
+        put_count(out, "correct", s->correct);
+        put_number(out, "accuracy_low", s->interval.low);
+        put_number(out, "accuracy_high", s->interval.high);
+    }
+    if (r->task == PARE_TASK_TRANSLATION) {
+        put_number(out, "brevity_penalty", s->bleu.brevity_penalty);
+        put_count(out, "hypothesis_length", s->bleu.hypothesis_length);
+        put_count(out, "reference_length", s->bleu.reference_length);
+    }
+    if (r->has[PARE_METRIC_PERPLEXITY])
+        put_number(out, "nll", s->nll);
+    pare_buffer_putc(out, '}');
+}
+
+static void put_json_drift(const PareDriftResult *d, PareBuffer *out) {
+    put_key(out, "drift");
+    pare_buffer_putc(out, '{');
+    put_number(out, "max_abs", d->max_abs);
+    put_number(out, "mean_abs", d->mean_abs);
+    put_number(out, "relative_l2", d->relative_l2);
+    put_number(out, "cosine", d->cosine);
+    put_number(out, "kl", d->kl);
+    put_number(out, "top1_agreement", d->top1_agreement);
+    put_count(out, "rows", d->rows);
+    put_count(out, "values", d->values);
+    put_count(out, "broken", d->broken);
+    put_count(out, "undefined", d->undefined);
+    put_count(out, "broken_rows", d->broken_rows);
+    pare_buffer_putc(out, '}');
+}
+
+static void put_limits(const PareVerifyOptions *o, const PareVerifyReport *r, PareBuffer *out) {
+    put_key(out, "limits");
+    pare_buffer_putc(out, '{');
+    for (int m = 0; m < PARE_METRIC_COUNT; m++) {
+        if (!o->limits.set[m])
+            continue;
+        double drop = pare_verify_drop(r, (PareVerifyMetric)m);
+        put_key(out, pare_verify_metric_name((PareVerifyMetric)m));
+        pare_buffer_putc(out, '{');
+        put_number(out, "limit", o->limits.drop[m]);
+        put_number(out, "drop", drop);
+        put_key(out, "met");
+        pare_buffer_puts(out, drop <= o->limits.drop[m] ? "true" : "false");
+        pare_buffer_putc(out, '}');
+    }
+    pare_buffer_putc(out, '}');
+}
+
+void pare_verify_write_json(const PareVerifyOptions *o, const PareVerifyReport *r,
+                            PareBuffer *out) {
+    pare_buffer_putc(out, '{');
+    put_text(out, "task", task_names[r->task]);
+    put_count(out, "rows", r->rows);
+    put_count(out, "cut", r->cut);
+    if (r->task == PARE_TASK_LM)
+        put_count(out, "tokens", r->tokens);
+    if (r->has[PARE_METRIC_PERPLEXITY])
+        put_count(out, "predicted", r->predicted);
+    if (r->task != PARE_TASK_LM)
+        put_count(out, "same_outputs", r->same_outputs);
+    if (r->task == PARE_TASK_CLASSIFICATION) {
+        put_count(out, "only_reference", r->only_reference);
+        put_count(out, "only_candidate", r->only_candidate);
+        put_number(out, "mcnemar_p", pare_statistics_mcnemar(r->only_reference, r->only_candidate));
+    }
+    put_scores(r, &r->reference, "reference", o->reference, out);
+    put_scores(r, &r->candidate, "candidate", o->candidate, out);
+    put_json_drift(&r->drift, out);
+    put_limits(o, r, out);
+    pare_buffer_puts(out, "}\n");
+}
