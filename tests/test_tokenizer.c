@@ -1,6 +1,7 @@
 /* Tokenizers on the small fixtures: ids against second implementations (reference.py, spm_encode),
  * from the files and from the compact form; templates, limits, added tokens, decoding. */
-#include "test_tokenizer_common.h"
+#include "core/threads.h"
+#include "tests/test_tokenizer_common.h"
 
 static char *texts;
 
@@ -187,7 +188,8 @@ static void test_limit(void **state) {
     pare_tokenizer_free(t);
 }
 
-/* ---- Decoding --------------------------------------------------------------------------------- */
+/* ---- Decoding ---------------------------------------------------------------------------------
+ */
 
 static void decode(const PareTokenizer *t, PareSide side, const char *text, bool skip,
                    const char *wanted) {
@@ -212,13 +214,19 @@ static void test_decode(void **state) {
     t = through_bytes(load_or_fail(TOKENIZERS "bpe", &hints_bpe));
     decode(t, PARE_SIDE_SOURCE, " Zwölf  Boxkämpfer , 漢字 👩‍👩‍👧\n\t", true,
            " Zwölf  Boxkämpfer , 漢字 👩‍👩‍👧\n\t");
-    decode(t, PARE_SIDE_SOURCE, "\xff" "a\xe4\xb8", true, "\xEF\xBF\xBD" "a\xEF\xBF\xBD");
+    decode(t, PARE_SIDE_SOURCE,
+           "\xff"
+           "a\xe4\xb8",
+           true,
+           "\xEF\xBF\xBD"
+           "a\xEF\xBF\xBD");
     decode(t, PARE_SIDE_SOURCE, "the", false, "<s>the</s>");
     PareBuffer out = {0};
     PareError err;
     int32_t half = pare_tokenizer_id(t, "ä"); /* the byte 0xE4 alone */
     assert_true(half >= 0);
-    assert_int_equal(pare_tokenizer_decode(t, PARE_SIDE_SOURCE, &half, 1, true, &out, &err), PARE_OK);
+    assert_int_equal(pare_tokenizer_decode(t, PARE_SIDE_SOURCE, &half, 1, true, &out, &err),
+                     PARE_OK);
     assert_string_equal(out.data, "\xEF\xBF\xBD");
     half = 1 << 20;
     assert_int_equal(pare_tokenizer_decode(t, PARE_SIDE_SOURCE, &half, 1, true, &out, &err),
@@ -230,7 +238,8 @@ static void test_decode(void **state) {
     decode(t, PARE_SIDE_SOURCE, "the <extra_id_0> cat", false, "the<extra_id_0> cat</s>");
     pare_tokenizer_free(t);
     t = through_bytes(load_or_fail(TOKENIZERS "bytes", &hints_unigram));
-    decode(t, PARE_SIDE_SOURCE, "漢字 <tag> ü 👩‍👩‍👧", true, "漢字 <tag> ü 👩‍👩‍👧");
+    decode(t, PARE_SIDE_SOURCE, "漢字 <tag> ü 👩‍👩‍👧", true,
+           "漢字 <tag> ü 👩‍👩‍👧");
     pare_tokenizer_free(t);
     t = through_bytes(load_or_fail(TOKENIZERS "pair", &hints_pair));
     decode(t, PARE_SIDE_TARGET, " the cat  and the dog.", true, "the cat and the dog.");
@@ -350,8 +359,9 @@ static void test_long_words(void **state) {
         memcpy(text + 5 * i, "zzqzz", 5);
     assert_int_equal(pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, 5, false, &small, &err),
                      PARE_OK);
-    assert_int_equal(pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, 5 * (size_t)REPEATS, false,
-                                           &large, &err), PARE_OK);
+    assert_int_equal(
+        pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, 5 * (size_t)REPEATS, false, &large, &err),
+        PARE_OK);
     assert_int_equal(large.count, small.count * REPEATS);
     assert_memory_equal(large.data + small.count * (REPEATS - 1), small.data,
                         small.count * sizeof *small.data);
@@ -377,7 +387,8 @@ static void test_heap_and_scan(void **state) {
         /* "漢" cannot merge with what is left of it: the second half is as it is alone. */
         memcpy(text + 60, "\xE6\xBC\xA2", 3);
         memcpy(text + 63, text, 60);
-        assert_int_equal(pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, 60, false, &half, &err), 0);
+        assert_int_equal(pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, 60, false, &half, &err),
+                         0);
         assert_int_equal(pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, 123, false, &whole, &err),
                          0);
         assert_int_equal(whole.count, 2 * half.count + 3);
@@ -386,6 +397,48 @@ static void test_heap_and_scan(void **state) {
         pare_ids_free(&half);
     }
     pare_tokenizer_free(t);
+}
+
+/* Threads share one tokenizer: each encodes everything and must find the same. */
+typedef struct {
+    const PareTokenizer *tokenizer;
+    uint64_t sums[16];
+} Shared;
+
+static void encode_everything(void *context, size_t begin, size_t end, size_t thread) {
+    Shared *s = context;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        PareIds ids = {0};
+        PareError err;
+        uint64_t sum = 0;
+        if (pare_tokenizer_encode(s->tokenizer, PARE_SIDE_SOURCE, texts, strlen(texts), true, &ids,
+                                  &err) == PARE_OK) {
+            for (size_t k = 0; k < ids.count; k++)
+                sum = sum * 31 + (uint64_t)ids.data[k];
+        }
+        pare_ids_free(&ids);
+        s->sums[i] = sum;
+    }
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    static const char *const folders[] = {TOKENIZERS "wordpiece", TOKENIZERS "bpe",
+                                          TOKENIZERS "unigram"};
+    const PareTokenizerHints *const hints[] = {&hints_wordpiece, &hints_bpe, &hints_unigram};
+    ParePool *pool;
+    PareError err;
+    assert_int_equal(pare_pool_create(4, &pool, &err), PARE_OK);
+    for (size_t i = 0; i < 3; i++) {
+        PareTokenizer *t = load_or_fail(folders[i], hints[i]);
+        Shared s = {.tokenizer = t};
+        pare_pool_for(pool, 16, 1, encode_everything, &s);
+        for (size_t k = 0; k < 16; k++)
+            assert_true(s.sums[k] == s.sums[0] && s.sums[0] != 0);
+        pare_tokenizer_free(t);
+    }
+    pare_pool_destroy(pool);
 }
 
 int main(void) {
@@ -405,6 +458,7 @@ int main(void) {
         cmocka_unit_test(test_same_models),
         cmocka_unit_test(test_long_words),
         cmocka_unit_test(test_heap_and_scan),
+        cmocka_unit_test(test_threads),
     };
     size_t size;
     texts = read_all(TOKENIZERS "texts.txt", &size);

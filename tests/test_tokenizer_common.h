@@ -24,23 +24,46 @@
 #define TOKENIZERS "tests/data/tokenizers/"
 #define UNUSED __attribute__((unused))
 
-UNUSED static const PareTokenizerHints hints_wordpiece = {
-    .single = "[CLS] $A [SEP]", .pair = "[CLS] $A [SEP] $B [SEP]",
-    .unknown = "[UNK]", .pad = "[PAD]", .cls = "[CLS]", .sep = "[SEP]", .mask = "[MASK]",
-    .lowercase = true, .accept_wordpiece = true};
-UNUSED static const PareTokenizerHints hints_bpe = {
-    .single = "<s> $A </s>", .pair = "<s> $A </s> </s> $B </s>",
-    .unknown = "<unk>", .pad = "<pad>", .bos = "<s>", .eos = "</s>", .cls = "<s>", .sep = "</s>",
-    .mask = "<mask>", .accept_bpe = true};
-UNUSED static const PareTokenizerHints hints_plain_bpe = {
-    .single = "$A", .pair = "$A $B", .unknown = "<|endoftext|>", .bos = "<|endoftext|>",
-    .eos = "<|endoftext|>", .accept_bpe = true};
-UNUSED static const PareTokenizerHints hints_unigram = {
-    .single = "$A </s>", .pair = "$A </s> $B </s>", .unknown = "<unk>", .pad = "<pad>",
-    .eos = "</s>", .accept_unigram = true, .extra_ids = 100};
-UNUSED static const PareTokenizerHints hints_pair = {
-    .single = "$A </s>", .pair = "$A $B </s>", .unknown = "<unk>", .pad = "<pad>", .eos = "</s>",
-    .accept_unigram = true, .two_models = true, .language_code = true};
+UNUSED static const PareTokenizerHints hints_wordpiece = {.single = "[CLS] $A [SEP]",
+                                                          .pair = "[CLS] $A [SEP] $B [SEP]",
+                                                          .unknown = "[UNK]",
+                                                          .pad = "[PAD]",
+                                                          .cls = "[CLS]",
+                                                          .sep = "[SEP]",
+                                                          .mask = "[MASK]",
+                                                          .lowercase = true,
+                                                          .accept_wordpiece = true};
+UNUSED static const PareTokenizerHints hints_bpe = {.single = "<s> $A </s>",
+                                                    .pair = "<s> $A </s> </s> $B </s>",
+                                                    .unknown = "<unk>",
+                                                    .pad = "<pad>",
+                                                    .bos = "<s>",
+                                                    .eos = "</s>",
+                                                    .cls = "<s>",
+                                                    .sep = "</s>",
+                                                    .mask = "<mask>",
+                                                    .accept_bpe = true};
+UNUSED static const PareTokenizerHints hints_plain_bpe = {.single = "$A",
+                                                          .pair = "$A $B",
+                                                          .unknown = "<|endoftext|>",
+                                                          .bos = "<|endoftext|>",
+                                                          .eos = "<|endoftext|>",
+                                                          .accept_bpe = true};
+UNUSED static const PareTokenizerHints hints_unigram = {.single = "$A </s>",
+                                                        .pair = "$A </s> $B </s>",
+                                                        .unknown = "<unk>",
+                                                        .pad = "<pad>",
+                                                        .eos = "</s>",
+                                                        .accept_unigram = true,
+                                                        .extra_ids = 100};
+UNUSED static const PareTokenizerHints hints_pair = {.single = "$A </s>",
+                                                     .pair = "$A $B </s>",
+                                                     .unknown = "<unk>",
+                                                     .pad = "<pad>",
+                                                     .eos = "</s>",
+                                                     .accept_unigram = true,
+                                                     .two_models = true,
+                                                     .language_code = true};
 
 UNUSED static PareTokenizer *load_or_fail(const char *folder, const PareTokenizerHints *hints) {
     PareTokenizer *t = NULL;
@@ -105,9 +128,9 @@ UNUSED static const char *take_line(const char **at, const char **end) {
 }
 
 /* Every line of `texts` must have the ids of the same line of `expected`. */
-UNUSED static void assert_lines(const PareTokenizer *t, PareSide side, bool plain, const char *texts,
-                                const char *expected) {
-    const char *text_end, *want_end, *text, *want;
+UNUSED static void assert_lines(const PareTokenizer *t, PareSide side, bool plain,
+                                const char *texts, const char *expected) {
+    const char *text_end = texts, *want_end = expected, *text, *want;
     PareBuffer got = {0};
     size_t number = 0;
     while ((text = take_line(&texts, &text_end)) != NULL) {
@@ -116,9 +139,10 @@ UNUSED static void assert_lines(const PareTokenizer *t, PareSide side, bool plai
         number++;
         pare_buffer_clear(&got);
         encode_line(t, side, text, (size_t)(text_end - text), plain, &got);
-        if (got.size != (size_t)(want_end - want) || (got.size > 0 && memcmp(got.data, want, got.size) != 0))
-            fail_msg("line %zu: '%.*s'\n  gave %s\n  not  %.*s", number, (int)(text_end - text), text,
-                     got.data != NULL ? got.data : "", (int)(want_end - want), want);
+        if (got.size != (size_t)(want_end - want) ||
+            (got.size > 0 && memcmp(got.data, want, got.size) != 0))
+            fail_msg("line %zu: '%.*s'\n  gave %s\n  not  %.*s", number, (int)(text_end - text),
+                     text, got.data != NULL ? got.data : "", (int)(want_end - want), want);
     }
     assert_int_equal(*expected, 0);
     pare_buffer_free(&got);
@@ -171,10 +195,17 @@ UNUSED static void copy_file(const char *from, const char *folder, const char *n
 }
 
 UNUSED static void remove_folder(const char *folder) {
-    static const char *const names[] = {"vocab.txt", "vocab.json", "merges.txt", "source.spm",
-                                        "target.spm", "spiece.model", "tokenizer.json",
-                                        "tokenizer_config.json", "special_tokens_map.json",
-                                        "added_tokens.json", "sentencepiece.bpe.model",
+    static const char *const names[] = {"vocab.txt",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "source.spm",
+                                        "target.spm",
+                                        "spiece.model",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "sentencepiece.bpe.model",
                                         "tokenizer.model"};
     char path[1024];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

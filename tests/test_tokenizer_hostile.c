@@ -1,5 +1,5 @@
 /* Tokenizers from damaged files: nothing may crash, and refusals name what was found. */
-#include "test_tokenizer_common.h"
+#include "tests/test_tokenizer_common.h"
 
 /* A small generator, so that every run damages the same bytes. */
 static uint32_t next_random(uint32_t *state) {
@@ -7,7 +7,8 @@ static uint32_t next_random(uint32_t *state) {
     return *state >> 8;
 }
 
-static const char sample[] = "the [MASK] cat's <mask> Äpfel\t漢 <extra_id_3> >>xx<< 12  \xff\xc3 ü.";
+static const char sample[] =
+    "the [MASK] cat's <mask> Äpfel\t漢 <extra_id_3> >>xx<< 12  \xff\xc3 ü.";
 
 /* Whatever was accepted must also work. */
 static void use(PareTokenizer *t) {
@@ -15,9 +16,11 @@ static void use(PareTokenizer *t) {
     PareBuffer text = {0};
     PareError err;
     bool cut;
-    if (pare_tokenizer_encode(t, PARE_SIDE_TARGET, sample, sizeof sample - 1, true, &ids, &err) == 0)
-        assert_int_equal(pare_tokenizer_decode(t, PARE_SIDE_TARGET, ids.data, ids.count, false, &text,
-                                               &err), PARE_OK);
+    if (pare_tokenizer_encode(t, PARE_SIDE_TARGET, sample, sizeof sample - 1, true, &ids, &err) ==
+        0)
+        assert_int_equal(
+            pare_tokenizer_decode(t, PARE_SIDE_TARGET, ids.data, ids.count, false, &text, &err),
+            PARE_OK);
     (void)pare_tokenizer_encode_limit(t, PARE_SIDE_SOURCE, sample, 20, 9, &cut, &ids, &err);
     (void)pare_tokenizer_encode_pair(t, sample, 9, sample, 30, &ids, &types, &err);
     pare_ids_free(&ids);
@@ -42,7 +45,8 @@ static void damage_form(const char *folder, const PareTokenizerHints *hints, uin
     assert_int_equal(pare_tokenizer_to_bytes(t, &form, &err), PARE_OK);
     pare_tokenizer_free(t);
     char *copy = pare_alloc(form.size + 1, 1);
-    for (size_t size = 0; size < form.size; size += size < 600 ? 1 : 97) { /* every prefix is refused */
+    for (size_t size = 0; size < form.size;
+         size += size < 600 ? 1 : 97) {            /* every prefix is refused */
         char *exact = malloc(size > 0 ? size : 1); /* its own block: reads behind it are found */
         memcpy(exact, form.data, size);
         assert_int_not_equal(pare_tokenizer_from_bytes(exact, size, "x", &t, &err), PARE_OK);
@@ -96,14 +100,16 @@ static void test_damaged_files(void **state) {
     damage_file(TOKENIZERS "bytes/spiece.model", "spiece.model", &hints_unigram, folder, rounds);
     remove_folder(folder);
     folder = new_folder();
-    damage_file(TOKENIZERS "json/wordpiece.json", "tokenizer.json", &hints_wordpiece, folder, rounds);
+    damage_file(TOKENIZERS "json/wordpiece.json", "tokenizer.json", &hints_wordpiece, folder,
+                rounds);
     damage_file(TOKENIZERS "json/bpe_new.json", "tokenizer.json", &hints_bpe, folder, rounds);
     copy_file(TOKENIZERS "bpe/vocab.json", folder, "vocab.json");
     damage_file(TOKENIZERS "bpe/merges.txt", "merges.txt", &hints_bpe, folder, rounds);
     remove_folder(folder);
 }
 
-/* ---- Refusals ---------------------------------------------------------------------------------- */
+/* ---- Refusals ----------------------------------------------------------------------------------
+ */
 
 static void refused(const PareTokenizerHints *hints, const char *name, const char *content,
                     const char *name2, const char *content2, const char *wanted) {
@@ -145,7 +151,8 @@ static void test_json_refusals(void **state) {
                  "model.type 'Unigram' is not supported");
     json_refused("wordpiece", b, "{", "{", "model.type 'WordPiece' is not supported");
     json_refused("wordpiece", w, "BertNormalizer", "Replace", "normalizer.type 'Replace'");
-    json_refused("wordpiece", w, "BertPreTokenizer", "Whitespace", "pre_tokenizer.type 'Whitespace'");
+    json_refused("wordpiece", w, "BertPreTokenizer", "Whitespace",
+                 "pre_tokenizer.type 'Whitespace'");
     json_refused("wordpiece", w, "TemplateProcessing", "Other", "post_processor.type 'Other'");
     json_refused("wordpiece", w, "\"decoder\": {\"type\": \"WordPiece\"",
                  "\"decoder\": {\"type\": \"CTC\"", "decoder.type 'CTC'");
@@ -175,12 +182,14 @@ static void test_refusals(void **state) {
             "lacks the special token '[CLS]'");
     refused(&hints_bpe, "vocab.txt", "a\nb\n", NULL, NULL, "vocab.txt alone does not make");
     refused(&hints_bpe, "vocab.json", "{}", NULL, NULL, "vocab.json alone does not make");
-    refused(&hints_bpe, "vocab.json", "{\"a\": 0, \"b\": 0}", "merges.txt", "", "id 0 is given twice");
+    refused(&hints_bpe, "vocab.json", "{\"a\": 0, \"b\": 0}", "merges.txt", "",
+            "id 0 is given twice");
     refused(&hints_bpe, "vocab.json", "{\"a\": 99999999}", "merges.txt", "", "above the limit");
     refused(&hints_bpe, "vocab.json", "{\"a\": -1}", "merges.txt", "", "must be an id");
     refused(&hints_bpe, "vocab.json", "{\"a\": 0}", "merges.txt", "a b c\n", "line 1 must be two");
     refused(&hints_bpe, "vocab.json", "{\"a\": 0}", "merges.txt", "a b\n", "names 'b'");
-    refused(&hints_plain_bpe, "vocab.json", "{\"a\": 0}", "merges.txt", "a a\n", "not a byte-level");
+    refused(&hints_plain_bpe, "vocab.json", "{\"a\": 0}", "merges.txt", "a a\n",
+            "not a byte-level");
     refused(&hints_plain_bpe, "vocab.json", "{\"a\": 0, \"Ġ\": 1}", "merges.txt", "",
             "neither a piece for byte 0x00");
     refused(&hints_unigram, "spiece.model", "\x0a\x7f", NULL, NULL, "not a sentencepiece model");
@@ -204,7 +213,8 @@ static void test_refusals(void **state) {
     assert_non_null(strstr(err.message, "type 2 (BPE) is not supported"));
 }
 
-/* ---- Failing allocations ------------------------------------------------------------------------ */
+/* ---- Failing allocations ------------------------------------------------------------------------
+ */
 
 static void fail_each(const char *folder, const PareTokenizerHints *hints) {
     PareTokenizer *t = NULL, *copy = NULL;
@@ -248,8 +258,8 @@ static void test_failing_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_damaged_forms),   cmocka_unit_test(test_damaged_files),
-        cmocka_unit_test(test_json_refusals),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_damaged_forms),       cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_json_refusals),       cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

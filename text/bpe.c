@@ -13,7 +13,8 @@ enum { FLAG_PREFIX_SPACE = 1, FLAG_SPLIT = 2 };
 static const uint64_t empty_pair = UINT64_MAX;
 static const uint32_t no_rank = UINT32_MAX;
 
-/* ---- The alphabet ----------------------------------------------------------------------------- */
+/* ---- The alphabet -----------------------------------------------------------------------------
+ */
 
 static bool prints_itself(uint32_t c) {
     return (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255);
@@ -44,7 +45,8 @@ static int char_to_byte(uint32_t c) {
     return c == 256 + 33 + 34 ? 173 : -1;
 }
 
-/* ---- Merging ---------------------------------------------------------------------------------- */
+/* ---- Merging ----------------------------------------------------------------------------------
+ */
 
 static uint32_t pair_slot(const PareBpe *b, uint64_t pair) {
     uint32_t at = (uint32_t)((pair * 0x9E3779B97F4A7C15u) >> 32) & b->mask;
@@ -218,7 +220,8 @@ static bool encode_word(const PareBpe *b, const char *word, size_t size, PareIds
     return size <= SHORT_WORD ? encode_short(b, word, size, out) : encode_long(b, word, size, out);
 }
 
-/* ---- Text ------------------------------------------------------------------------------------- */
+/* ---- Text -------------------------------------------------------------------------------------
+ */
 
 static PareStatus encode_words(const PareBpe *b, const char *text, size_t size, PareIds *out,
                                PareError *err) {
@@ -303,7 +306,8 @@ static void decode(const PareTokenizer *t, PareSide side, const int32_t *ids, si
     pare_buffer_free(&bytes);
 }
 
-/* ---- The compact form, and building ----------------------------------------------------------- */
+/* ---- The compact form, and building -----------------------------------------------------------
+ */
 
 static PareStatus add_pair(PareBpe *b, uint32_t left, uint32_t right, PareError *err) {
     if ((b->count & (b->count - 1)) == 0) { /* full at the powers of two */
@@ -327,9 +331,10 @@ PareStatus pare_bpe_add_merge(PareTokenizer *t, const char *left, size_t left_si
     int32_t b = pare_vocab_find(&t->vocab, right, right_size);
     if (a < 0 || b < 0) {
         size_t size = a < 0 ? left_size : right_size;
-        return pare_error_set(err, PARE_E_FORMAT, "%s: merge %zu names '%.*s', which the vocabulary "
-                              "does not have", name, line, (int)(size < 80 ? size : 80),
-                              a < 0 ? left : right);
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: merge %zu names '%.*s', which the vocabulary "
+                              "does not have",
+                              name, line, (int)(size < 80 ? size : 80), a < 0 ? left : right);
     }
     return add_pair(&t->bpe, (uint32_t)a, (uint32_t)b, err);
 }
@@ -371,8 +376,9 @@ static PareStatus read_form(PareTokenizer *t, PareCursor *in, const char *name, 
 static PareStatus index_bytes(PareTokenizer *t, const char *name, PareError *err) {
     if (pare_vocab_find(&t->vocab, "\xC4\xA0", 2) < 0) { /* "Ġ"; other kinds of BPE lack it */
         return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "%s: not a byte-level vocabulary: it has no piece '\xC4\xA0' for the "
-                              "blank", name);
+                              "%s: not a byte-level vocabulary: it has no piece for the blank "
+                              "(U+0120)",
+                              name);
     }
     for (unsigned byte = 0; byte < 256; byte++) {
         char piece[4];
@@ -384,7 +390,8 @@ static PareStatus index_bytes(PareTokenizer *t, const char *name, PareError *err
         if (id < 0) {
             return pare_error_set(err, PARE_E_FORMAT,
                                   "%s: the vocabulary has neither a piece for byte 0x%02x ('%.*s') "
-                                  "nor an unknown token", name, byte, (int)size, piece);
+                                  "nor an unknown token",
+                                  name, byte, (int)size, piece);
         }
         t->bpe.byte_ids[byte] = id;
     }
@@ -424,9 +431,10 @@ static PareStatus index_merges(PareTokenizer *t, const char *name, PareError *er
         }
         int32_t id = pare_vocab_find(&t->vocab, piece.data, piece.size);
         if (id < 0) {
-            status = pare_error_set(err, PARE_E_FORMAT,
-                                    "%s: merge %u makes '%.80s', which the vocabulary does not have",
-                                    name, rank + 1, piece.data);
+            status =
+                pare_error_set(err, PARE_E_FORMAT,
+                               "%s: merge %u makes '%.80s', which the vocabulary does not have",
+                               name, rank + 1, piece.data);
             goto done;
         }
         uint64_t pair = (uint64_t)left << 32 | right;

@@ -10,8 +10,9 @@
 
 /* The reference's pattern; its \s means the property White_Space, written out here because PCRE2's
  * \s also matches U+180E, which lost the property in Unicode 6.3. */
-#define SPACE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}" \
-              "\\x{205f}\\x{3000}"
+#define SPACE                                                                                      \
+    "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"                \
+    "\\x{205f}\\x{3000}"
 static const char pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE
                               "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
 

@@ -7,7 +7,8 @@
 
 #include "text/tokenizer_impl.h"
 
-/* ---- Protocol buffers ------------------------------------------------------------------------- */
+/* ---- Protocol buffers -------------------------------------------------------------------------
+ */
 
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
@@ -63,7 +64,8 @@ static float field_float(const Field *f) {
     return pare_cursor_f32(&c);
 }
 
-/* ---- Messages --------------------------------------------------------------------------------- */
+/* ---- Messages ---------------------------------------------------------------------------------
+ */
 
 typedef struct {
     const char *name;
@@ -75,8 +77,8 @@ typedef struct {
 } Parse;
 
 static PareStatus damaged(Parse *p, const char *part) {
-    return pare_error_set(p->err, PARE_E_FORMAT,
-                          "%s: not a sentencepiece model: its %s is damaged", p->name, part);
+    return pare_error_set(p->err, PARE_E_FORMAT, "%s: not a sentencepiece model: its %s is damaged",
+                          p->name, part);
 }
 
 static PareStatus reserve_piece(Parse *p, uint64_t index) {
@@ -123,8 +125,8 @@ static PareStatus parse_piece(Parse *p, const Field *message) {
     if (size == 0 || type < PARE_SPM_NORMAL || type > PARE_SPM_BYTE || !isfinite(score)) {
         return pare_error_set(p->err, PARE_E_FORMAT,
                               "%s: piece %llu has %zu bytes, type %llu and score %g; expected some "
-                              "bytes, a type from 1 to 6 and a finite score", p->name,
-                              (unsigned long long)index, size, (unsigned long long)type,
+                              "bytes, a type from 1 to 6 and a finite score",
+                              p->name, (unsigned long long)index, size, (unsigned long long)type,
                               (double)score);
     }
     PareStatus status = reserve_piece(p, index);
@@ -198,7 +200,8 @@ static PareStatus check_type(const Parse *p) {
     }
     return pare_error_set(p->err, PARE_E_UNSUPPORTED,
                           "%s: a sentencepiece model of type %llu (%s) is not supported; expected "
-                          "a unigram model", p->name, (unsigned long long)p->model_type,
+                          "a unigram model",
+                          p->name, (unsigned long long)p->model_type,
                           p->model_type < 5 ? names[p->model_type] : "unknown");
 }
 
@@ -241,7 +244,8 @@ PareStatus pare_spm_parse(const void *bytes, size_t size, const char *name, Pare
     return status;
 }
 
-/* ---- What is derived -------------------------------------------------------------------------- */
+/* ---- What is derived --------------------------------------------------------------------------
+ */
 
 /* "<0x41>" -> 0x41; -1 when it is not of this form. */
 static int piece_to_byte(const char *piece, size_t size) {
@@ -258,8 +262,9 @@ static PareStatus index_piece(PareSpm *m, uint32_t index, const char *name, Pare
     const char *piece = pare_vocab_piece(&m->pieces, index, &size);
     bool ok = true;
     if (size == 0 || pare_vocab_find(&m->pieces, piece, size) != (int32_t)index) {
-        return pare_error_set(err, PARE_E_FORMAT, "%s: piece %u ('%.80s') is empty or defined twice",
-                              name, index, piece);
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: piece %u ('%.80s') is empty or defined twice", name, index,
+                              piece);
     }
     switch (m->types[index]) {
     case PARE_SPM_UNKNOWN:
@@ -274,7 +279,8 @@ static PareStatus index_piece(PareSpm *m, uint32_t index, const char *name, Pare
         if (byte < 0 || !m->byte_fallback) {
             return pare_error_set(err, PARE_E_FORMAT,
                                   "%s: byte piece '%.80s' is not <0x00> to <0xFF> in a model with "
-                                  "byte_fallback", name, piece);
+                                  "byte_fallback",
+                                  name, piece);
         }
         m->bytes[byte] = (int32_t)index;
         break;

@@ -20,8 +20,8 @@ PareStatus pare_spm_normalizer_open(PareSpmNormalizer *n, const char *charsmap, 
     }
     PareCursor in = pare_cursor(charsmap, size);
     uint32_t trie_size = pare_cursor_u32(&in);
-    const uint8_t *units = trie_size <= pare_cursor_left(&in) ? pare_cursor_take(&in, trie_size)
-                                                              : NULL;
+    const uint8_t *units =
+        trie_size <= pare_cursor_left(&in) ? pare_cursor_take(&in, trie_size) : NULL;
     size_t rest = pare_cursor_left(&in);
     if (in.bad || units == NULL || trie_size < 4 || trie_size % 4 != 0 || rest == 0 ||
         charsmap[size - 1] != '\0') {

@@ -7,7 +7,8 @@
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
-/* ---- Lists of ids ----------------------------------------------------------------------------- */
+/* ---- Lists of ids -----------------------------------------------------------------------------
+ */
 
 static bool reserve_ids(PareIds *ids, size_t more) {
     size_t need;
@@ -52,7 +53,8 @@ void pare_ids_free(PareIds *ids) {
     *ids = (PareIds){0};
 }
 
-/* ---- Life ------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------
+ */
 
 const PareTokenizerKind *pare_kind_by_code(uint64_t code) {
     static const PareTokenizerKind *const kinds[] = {&pare_kind_wordpiece, &pare_kind_bpe,
@@ -108,8 +110,8 @@ static bool template_fits(const PareTokenizer *t, const PareTemplate *p, bool pa
 PareStatus pare_tokenizer_finish(PareTokenizer *t, const char *name, PareError *err) {
     for (size_t i = 0; i < PARE_ROLE_COUNT; i++) {
         if (t->roles[i] != -1 && !id_fits(t, t->roles[i])) {
-            return pare_error_set(err, PARE_E_FORMAT, "%s: special id %d of a vocabulary of %u", name,
-                                  t->roles[i], t->vocab.count);
+            return pare_error_set(err, PARE_E_FORMAT, "%s: special id %d of a vocabulary of %u",
+                                  name, t->roles[i], t->vocab.count);
         }
     }
     for (size_t i = 0; i < t->added_count; i++) {
@@ -127,7 +129,8 @@ PareStatus pare_tokenizer_finish(PareTokenizer *t, const char *name, PareError *
     return status == PARE_OK ? pare_matchers_build(t, err) : status;
 }
 
-/* ---- Looking up ------------------------------------------------------------------------------- */
+/* ---- Looking up -------------------------------------------------------------------------------
+ */
 
 const char *const *pare_tokenizer_files(const PareTokenizer *t, size_t *n) {
     *n = t->file_count;
@@ -176,7 +179,8 @@ int32_t pare_tokenizer_bos(const PareTokenizer *t) {
     return t->roles[PARE_ROLE_BOS];
 }
 
-/* ---- Text to ids ------------------------------------------------------------------------------ */
+/* ---- Text to ids ------------------------------------------------------------------------------
+ */
 
 /* Ids of text[from..to) between added tokens of one matcher. */
 typedef PareStatus (*EncodeSpan)(const PareTokenizer *t, PareSide side, const char *text,
@@ -240,7 +244,8 @@ static PareStatus encode_text(const PareTokenizer *t, PareSide side, const char 
     return status;
 }
 
-/* ---- Templates -------------------------------------------------------------------------------- */
+/* ---- Templates --------------------------------------------------------------------------------
+ */
 
 static PareStatus fill_template(const PareTemplate *p, const PareIds *a, const PareIds *b,
                                 PareIds *out, PareIds *types, PareError *err) {
@@ -309,7 +314,8 @@ PareStatus pare_tokenizer_encode_pair(const PareTokenizer *t, const char *a, siz
     return status;
 }
 
-/* ---- Ids to text ------------------------------------------------------------------------------ */
+/* ---- Ids to text ------------------------------------------------------------------------------
+ */
 
 PareStatus pare_tokenizer_decode(const PareTokenizer *t, PareSide side, const int32_t *ids,
                                  size_t count, bool skip_special, PareBuffer *out, PareError *err) {

@@ -6,14 +6,15 @@
 static const char magic[4] = {'P', 'T', 'O', 'K'};
 enum { VERSION = 1 };
 
-/* ---- Writing ---------------------------------------------------------------------------------- */
+/* ---- Writing ----------------------------------------------------------------------------------
+ */
 
 static void write_template(const PareTemplate *p, PareBuffer *out) {
     pare_buffer_put_varint(out, p->count);
     for (size_t i = 0; i < p->count; i++) {
         /* 0 and 1 are the texts, ids begin at 2. */
-        int64_t code = p->items[i].id < 0 ? -1 - (int64_t)p->items[i].id
-                                          : (int64_t)p->items[i].id + 2;
+        int64_t code =
+            p->items[i].id < 0 ? -1 - (int64_t)p->items[i].id : (int64_t)p->items[i].id + 2;
         pare_buffer_put_varint(out, (uint64_t)code);
         pare_buffer_put_varint(out, (uint64_t)p->items[i].type);
     }
@@ -42,16 +43,18 @@ PareStatus pare_tokenizer_to_bytes(const PareTokenizer *t, PareBuffer *out, Pare
     return pare_buffer_ok(out, "a tokenizer's compact form", err);
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------------
+ */
 
 static PareStatus read_vocab(PareTokenizer *t, PareCursor *in, const char *name, PareError *err) {
     uint64_t count = pare_cursor_varint(in);
     uint64_t size = pare_cursor_varint(in);
     const uint8_t *text = size <= pare_cursor_left(in) ? pare_cursor_take(in, (size_t)size) : NULL;
     if (in->bad || (text == NULL && size != 0)) {
-        return pare_error_set(err, PARE_E_FORMAT,
-                              "%s: a vocabulary of %llu bytes does not fit into the %zu that follow",
-                              name, (unsigned long long)size, pare_cursor_left(in));
+        return pare_error_set(
+            err, PARE_E_FORMAT,
+            "%s: a vocabulary of %llu bytes does not fit into the %zu that follow", name,
+            (unsigned long long)size, pare_cursor_left(in));
     }
     return pare_vocab_from_text(text, (size_t)size, count, name, &t->vocab, err);
 }

@@ -25,7 +25,7 @@ static void replace_all(PareBuffer *text, size_t start, const char *from, const 
 
 void pare_clean_up(PareBuffer *text, size_t from) {
     static const char *const rules[][2] = {
-        {" .", "."},   {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
+        {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
         {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
     if (text->failed || text->size == from) {

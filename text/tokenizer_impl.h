@@ -1,9 +1,9 @@
 /* The inside of a tokenizer, for the files text/tokenizer_*.c and the kinds; nobody else includes
  * this but tests.
  *
- * A kind (wordpiece.c, bpe.c, unigram.c) turns plain text into ids and ids into text. What all kinds
- * share (added tokens that are recognised in the text, templates, special ids, truncation, clean-up,
- * the common part of the compact form) is in tokenizer*.c. */
+ * A kind (wordpiece.c, bpe.c, unigram.c) turns plain text into ids and ids into text. What all
+ * kinds share (added tokens that are recognised in the text, templates, special ids, truncation,
+ * clean-up, the common part of the compact form) is in tokenizer*.c. */
 #ifndef PARE_TEXT_TOKENIZER_IMPL_H
 #define PARE_TEXT_TOKENIZER_IMPL_H
 
@@ -12,13 +12,14 @@
 #include "text/tokenizer_trie.h"
 #include "text/tokenizer_vocab.h"
 
-/* ---- Kinds ------------------------------------------------------------------------------------ */
+/* ---- Kinds ------------------------------------------------------------------------------------
+ */
 
 typedef struct {
-    PareTrie trie;         /* all pieces; continuing ones are found below `inside` */
-    uint32_t inside;       /* the node of `prefix`, 0 when no piece begins with it */
-    char *prefix;          /* "##" */
-    uint32_t max_chars;    /* longer words become the unknown token */
+    PareTrie trie;      /* all pieces; continuing ones are found below `inside` */
+    uint32_t inside;    /* the node of `prefix`, 0 when no piece begins with it */
+    char *prefix;       /* "##" */
+    uint32_t max_chars; /* longer words become the unknown token */
     bool clean, ideographs, strip_accents, lowercase;
 } PareWordPiece;
 
@@ -81,10 +82,17 @@ typedef struct {
     bool language_code;
 } PareUnigram;
 
-/* ---- The shared part -------------------------------------------------------------------------- */
+/* ---- The shared part --------------------------------------------------------------------------
+ */
 
-enum { PARE_TOKEN_SPECIAL = 1, PARE_TOKEN_LSTRIP = 2, PARE_TOKEN_RSTRIP = 4,
-       PARE_TOKEN_SINGLE_WORD = 8, PARE_TOKEN_NORMALIZED = 16, PARE_TOKEN_FLAGS = 31 };
+enum {
+    PARE_TOKEN_SPECIAL = 1,
+    PARE_TOKEN_LSTRIP = 2,
+    PARE_TOKEN_RSTRIP = 4,
+    PARE_TOKEN_SINGLE_WORD = 8,
+    PARE_TOKEN_NORMALIZED = 16,
+    PARE_TOKEN_FLAGS = 31
+};
 
 typedef struct {
     int32_t id;
@@ -102,8 +110,16 @@ typedef struct {
     size_t count;
 } PareTemplate;
 
-typedef enum { PARE_ROLE_UNKNOWN, PARE_ROLE_PAD, PARE_ROLE_BOS, PARE_ROLE_EOS, PARE_ROLE_CLS,
-               PARE_ROLE_SEP, PARE_ROLE_MASK, PARE_ROLE_COUNT } PareRole;
+typedef enum {
+    PARE_ROLE_UNKNOWN,
+    PARE_ROLE_PAD,
+    PARE_ROLE_BOS,
+    PARE_ROLE_EOS,
+    PARE_ROLE_CLS,
+    PARE_ROLE_SEP,
+    PARE_ROLE_MASK,
+    PARE_ROLE_COUNT
+} PareRole;
 
 /* How decode tidies "it ' s fine ." up. */
 typedef enum {

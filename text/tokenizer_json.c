@@ -4,11 +4,11 @@
  * ids. "truncation" and "padding" are not part of a text's ids and are left to the caller. */
 #include <string.h>
 
+#include "text/tokenizer_json_names.h"
 #include "text/tokenizer_settings.h"
 
 static const char file_name[] = "tokenizer.json";
 
-/* The file's own names of the parts: content of the format, not models that this program knows. */
 typedef enum {
     PART_NULL,
     PART_SEQUENCE,
@@ -29,18 +29,12 @@ static const struct {
     const char *name;
     Part part;
 } part_names[] = {
-    {"Sequence", PART_SEQUENCE},
-    {"BertNormalizer", PART_FULL_NORMALIZER},
-    {"Lowercase", PART_LOWERCASE},
-    {"NFD", PART_NFD},
-    {"StripAccents", PART_STRIP_ACCENTS},
-    {"BertPreTokenizer", PART_WORD_SPLITTER},
-    {"ByteLevel", PART_BYTE_LEVEL},
-    {"TemplateProcessing", PART_TEMPLATE},
-    {"BertProcessing", PART_CLS_SEP},
-    {"RobertaProcessing", PART_CLS_SEP_SEP},
-    {"WordPiece", PART_WORDPIECE},
-    {"BPE", PART_BPE},
+    {"Sequence", PART_SEQUENCE},          {PARE_JSON_FULL_NORMALIZER, PART_FULL_NORMALIZER},
+    {"Lowercase", PART_LOWERCASE},        {"NFD", PART_NFD},
+    {"StripAccents", PART_STRIP_ACCENTS}, {PARE_JSON_WORD_SPLITTER, PART_WORD_SPLITTER},
+    {"ByteLevel", PART_BYTE_LEVEL},       {"TemplateProcessing", PART_TEMPLATE},
+    {PARE_JSON_CLS_SEP, PART_CLS_SEP},    {PARE_JSON_CLS_SEP_SEP, PART_CLS_SEP_SEP},
+    {"WordPiece", PART_WORDPIECE},        {"BPE", PART_BPE},
 };
 
 static Part part_of(const PareJson *n, const char **type) {
@@ -60,15 +54,18 @@ static Part part_of(const PareJson *n, const char **type) {
 
 static PareStatus refuse(const char *where, const char *type, const char *expected,
                          PareError *err) {
-    return pare_error_set(err, PARE_E_UNSUPPORTED, "%s: %s.type '%.80s' is not supported; expected "
-                          "%s", file_name, where, type, expected);
+    return pare_error_set(err, PARE_E_UNSUPPORTED,
+                          "%s: %s.type '%.80s' is not supported; expected "
+                          "%s",
+                          file_name, where, type, expected);
 }
 
 static PareStatus get_bool(const PareJson *n, const char *key, bool *out, PareError *err) {
     return pare_json_get_bool(n, key, out, file_name, err);
 }
 
-/* ---- The normalizer of WordPiece -------------------------------------------------------------- */
+/* ---- The normalizer of WordPiece --------------------------------------------------------------
+ */
 
 typedef struct {
     PareWordPiece *w;
@@ -112,7 +109,8 @@ static PareStatus read_normalizer_part(const PareJson *n, Normalizer *to, PareEr
         return PARE_OK;
     default:
         return refuse("normalizer", type,
-                      "BertNormalizer, Lowercase, NFD with StripAccents, or a Sequence of these",
+                      PARE_JSON_FULL_NORMALIZER
+                      ", Lowercase, NFD with StripAccents, or a Sequence of these",
                       err);
     }
 }
@@ -139,11 +137,14 @@ static PareStatus read_normalizer(const PareJson *n, PareWordPiece *w, PareError
     return status;
 }
 
-/* ---- Templates -------------------------------------------------------------------------------- */
+/* ---- Templates --------------------------------------------------------------------------------
+ */
 
 static PareStatus bad_template(PareError *err) {
-    return pare_error_set(err, PARE_E_FORMAT, "%s: post_processor: a template is damaged or has "
-                          "more than %d items", file_name, PARE_TEMPLATE_MAX);
+    return pare_error_set(err, PARE_E_FORMAT,
+                          "%s: post_processor: a template is damaged or has "
+                          "more than %d items",
+                          file_name, PARE_TEMPLATE_MAX);
 }
 
 static PareStatus push_item(PareTemplate *p, int64_t id, int64_t type, PareError *err) {
@@ -217,7 +218,7 @@ static PareStatus read_cls_sep(const PareJson *n, bool twice, PareTokenizer *t, 
         return bad_template(err);
     }
     int64_t begin = pare_json_integer(cls), end = pare_json_integer(sep), type = twice ? 0 : 1;
-    const int64_t items[][2] = {{begin, 0}, {PARE_TEMPLATE_A, 0}, {end, 0},
+    const int64_t items[][2] = {{begin, 0}, {PARE_TEMPLATE_A, 0},    {end, 0},
                                 {end, 0},   {PARE_TEMPLATE_B, type}, {end, type}};
     PareStatus status = PARE_OK;
     t->single.count = t->pair.count = 0;
@@ -251,7 +252,9 @@ static PareStatus read_processor_part(const PareJson *n, PareTokenizer *t, PareE
     }
     default:
         return refuse("post_processor", type,
-                      "TemplateProcessing, BertProcessing, RobertaProcessing or ByteLevel", err);
+                      "TemplateProcessing, " PARE_JSON_CLS_SEP ", " PARE_JSON_CLS_SEP_SEP
+                      " or ByteLevel",
+                      err);
     }
 }
 
@@ -276,7 +279,8 @@ static PareStatus read_processor(const PareJson *n, PareTokenizer *t, PareError 
     return status;
 }
 
-/* ---- Models ----------------------------------------------------------------------------------- */
+/* ---- Models -----------------------------------------------------------------------------------
+ */
 
 static PareStatus read_wordpiece(PareTokenizerSettings *s, const PareJson *root,
                                  const PareJson *model, PareTokenizer *t, PareError *err) {
@@ -285,7 +289,7 @@ static PareStatus read_wordpiece(PareTokenizerSettings *s, const PareJson *root,
     const PareJson *splitter = pare_json_get(root, "pre_tokenizer");
     const PareJson *decoder = pare_json_get(root, "decoder");
     if (part_of(splitter, &type) != PART_WORD_SPLITTER) {
-        return refuse("pre_tokenizer", type, "BertPreTokenizer for a WordPiece model", err);
+        return refuse("pre_tokenizer", type, PARE_JSON_WORD_SPLITTER " for a WordPiece model", err);
     }
     Part part = part_of(decoder, &type);
     if (part != PART_NULL && part != PART_WORDPIECE) {
@@ -334,8 +338,10 @@ static PareStatus check_bpe(const PareJson *model, PareError *err) {
         }
     }
     if (status == PARE_OK && found != NULL) {
-        status = pare_error_set(err, PARE_E_UNSUPPORTED, "%s: model.%s is set, which is not "
-                                "supported; expected plain byte-level BPE", file_name, found);
+        status = pare_error_set(err, PARE_E_UNSUPPORTED,
+                                "%s: model.%s is set, which is not "
+                                "supported; expected plain byte-level BPE",
+                                file_name, found);
     }
     return status;
 }
@@ -444,9 +450,9 @@ static PareStatus read_added(PareTokenizerSettings *s, const PareJson *root, Par
             status = pare_settings_flags(n, &token.flags, file_name, err);
         }
         if (status == PARE_OK && (token.content == NULL || token.id < 0)) {
-            status = pare_error_set(err, PARE_E_FORMAT,
-                                    "%s: an added token must have an id and its content",
-                                    file_name);
+            status =
+                pare_error_set(err, PARE_E_FORMAT,
+                               "%s: an added token must have an id and its content", file_name);
         }
         if (status == PARE_OK) {
             status = pare_settings_add(s, &token, err);
@@ -466,7 +472,9 @@ PareStatus pare_tokenizer_from_json(PareTokenizerSettings *s, const PareJson *ro
     if (!wordpiece && !(part == PART_BPE && (any || h->accept_bpe))) {
         return pare_error_set(err, PARE_E_UNSUPPORTED,
                               "%s: model.type '%.80s' is not supported; expected %s", file_name,
-                              part == PART_WORDPIECE ? "WordPiece" : part == PART_BPE ? "BPE" : type,
+                              part == PART_WORDPIECE ? "WordPiece"
+                              : part == PART_BPE     ? "BPE"
+                                                     : type,
                               any                   ? "WordPiece or byte-level BPE"
                               : h->accept_wordpiece ? "WordPiece"
                               : h->accept_bpe       ? "byte-level BPE"
@@ -477,8 +485,8 @@ PareStatus pare_tokenizer_from_json(PareTokenizerSettings *s, const PareJson *ro
         return pare_memory_error(err, file_name);
     }
     *out = t;
-    PareStatus status = wordpiece ? read_wordpiece(s, root, model, t, err)
-                                  : read_bpe(s, root, model, t, err);
+    PareStatus status =
+        wordpiece ? read_wordpiece(s, root, model, t, err) : read_bpe(s, root, model, t, err);
     if (status == PARE_OK) {
         status = pare_vocab_from_json(pare_json_get(model, "vocab"), file_name, &t->vocab, err);
     }

@@ -8,7 +8,8 @@
 
 static const size_t file_limit = (size_t)256 << 20;
 
-/* ---- Vocabularies ----------------------------------------------------------------------------- */
+/* ---- Vocabularies -----------------------------------------------------------------------------
+ */
 
 PareStatus pare_vocab_from_json(const PareJson *object, const char *name, PareVocab *out,
                                 PareError *err) {
@@ -20,8 +21,9 @@ PareStatus pare_vocab_from_json(const PareJson *object, const char *name, PareVo
     for (const PareJson *n = pare_json_first(object); n != NULL; n = pare_json_next(n)) {
         if (!pare_json_is_integer(n) || pare_json_integer(n) < 0) {
             pare_vocab_builder_free(&b);
-            return pare_error_set(err, PARE_E_FORMAT, "%s: the value of piece '%.80s' must be an id",
-                                  name, pare_json_key(n));
+            return pare_error_set(err, PARE_E_FORMAT,
+                                  "%s: the value of piece '%.80s' must be an id", name,
+                                  pare_json_key(n));
         }
         const char *piece = pare_json_key(n);
         pare_vocab_builder_add(&b, (uint64_t)pare_json_integer(n), piece, strlen(piece));
@@ -105,15 +107,16 @@ static PareStatus read_merges(const PareTokenizerSettings *s, const char *name, 
                                     "%s: line %zu must be two pieces with a blank between", name,
                                     number);
         } else {
-            status = pare_bpe_add_merge(t, line, left, blank + 1, length - left - 1, name, number,
-                                        err);
+            status =
+                pare_bpe_add_merge(t, line, left, blank + 1, length - left - 1, name, number, err);
         }
     }
     pare_free(text);
     return status;
 }
 
-/* ---- The kinds -------------------------------------------------------------------------------- */
+/* ---- The kinds --------------------------------------------------------------------------------
+ */
 
 static PareStatus load_wordpiece(PareTokenizerSettings *s, PareTokenizer **out, PareError *err) {
     PareTokenizer *t = pare_tokenizer_create(&pare_kind_wordpiece);
@@ -124,10 +127,10 @@ static PareStatus load_wordpiece(PareTokenizerSettings *s, PareTokenizer **out, 
     PareWordPiece *w = &t->wordpiece;
     w->clean = true;
     w->ideographs = s->ideographs != PARE_SAYS_NO;
-    w->lowercase = s->lowercase == PARE_SAYS_NOTHING ? s->hints.lowercase
-                                                     : s->lowercase == PARE_SAYS_YES;
-    w->strip_accents = s->strip_accents == PARE_SAYS_NOTHING ? w->lowercase
-                                                             : s->strip_accents == PARE_SAYS_YES;
+    w->lowercase =
+        s->lowercase == PARE_SAYS_NOTHING ? s->hints.lowercase : s->lowercase == PARE_SAYS_YES;
+    w->strip_accents =
+        s->strip_accents == PARE_SAYS_NOTHING ? w->lowercase : s->strip_accents == PARE_SAYS_YES;
     w->max_chars = 100;
     w->prefix = pare_strdup("##");
     if (w->prefix == NULL) {
@@ -217,8 +220,8 @@ static PareStatus same_content(const PareTokenizerSettings *s, const char *a, co
     if (status == PARE_OK) {
         status = read_text(s, b, &second, &second_size, err);
     }
-    *same = status == PARE_OK && first_size == second_size &&
-            memcmp(first, second, first_size) == 0;
+    *same =
+        status == PARE_OK && first_size == second_size && memcmp(first, second, first_size) == 0;
     pare_free(first);
     pare_free(second);
     return status;
@@ -267,7 +270,8 @@ static PareStatus load_json(PareTokenizerSettings *s, PareTokenizer **out, PareE
     return status == PARE_OK ? pare_settings_apply(s, *out, "tokenizer.json", err) : status;
 }
 
-/* ---- Choosing --------------------------------------------------------------------------------- */
+/* ---- Choosing ---------------------------------------------------------------------------------
+ */
 
 static bool has(const PareTokenizerSettings *s, const char *name, bool *failed) {
     char *path = pare_file_join(s->folder, name);

@@ -6,7 +6,8 @@
 
 #include "core/file.h"
 
-/* ---- Documents -------------------------------------------------------------------------------- */
+/* ---- Documents --------------------------------------------------------------------------------
+ */
 
 void pare_settings_used(PareTokenizerSettings *s, const char *name) {
     if (s->file_count < PARE_TOKENIZER_MAX_FILES) {
@@ -46,7 +47,8 @@ void pare_settings_free(PareTokenizerSettings *s) {
     *s = (PareTokenizerSettings){0};
 }
 
-/* ---- Tokens ----------------------------------------------------------------------------------- */
+/* ---- Tokens -----------------------------------------------------------------------------------
+ */
 
 PareStatus pare_settings_add(PareTokenizerSettings *s, const PareTokenSpec *token, PareError *err) {
     if (s->token_count == s->token_capacity) {
@@ -99,7 +101,8 @@ static PareStatus read_token(const PareJson *n, const char *where, const char **
     return status == PARE_OK ? pare_settings_flags(n, flags, where, err) : status;
 }
 
-/* ---- tokenizer_config.json and special_tokens_map.json ---------------------------------------- */
+/* ---- tokenizer_config.json and special_tokens_map.json ----------------------------------------
+ */
 
 static const char *const role_keys[PARE_ROLE_COUNT] = {
     "unk_token", "pad_token", "bos_token", "eos_token", "cls_token", "sep_token", "mask_token"};
@@ -154,16 +157,22 @@ static PareStatus refuse_others(const PareJson *root, const char *name, PareErro
         status = pare_json_get_string(root, "word_tokenizer_type", &words, name, err);
     }
     if (status == PARE_OK && !basic) {
-        status = pare_error_set(err, PARE_E_UNSUPPORTED, "%s: do_basic_tokenize false is not "
-                                "supported; expected true", name);
+        status = pare_error_set(err, PARE_E_UNSUPPORTED,
+                                "%s: do_basic_tokenize false is not "
+                                "supported; expected true",
+                                name);
     }
     if (status == PARE_OK && separate) {
-        status = pare_error_set(err, PARE_E_UNSUPPORTED, "%s: separate_vocabs true is not "
-                                "supported; expected one vocab.json for both sides", name);
+        status = pare_error_set(err, PARE_E_UNSUPPORTED,
+                                "%s: separate_vocabs true is not "
+                                "supported; expected one vocab.json for both sides",
+                                name);
     }
     if (status == PARE_OK && words != NULL && strcmp(words, "basic") != 0) {
-        status = pare_error_set(err, PARE_E_UNSUPPORTED, "%s: word_tokenizer_type '%s' is not "
-                                "supported; expected \"basic\"", name, words);
+        status = pare_error_set(err, PARE_E_UNSUPPORTED,
+                                "%s: word_tokenizer_type '%s' is not "
+                                "supported; expected \"basic\"",
+                                name, words);
     }
     return status;
 }
@@ -226,10 +235,11 @@ static PareStatus read_added(PareTokenizerSettings *s, const PareJson *root, con
     for (const PareJson *n = pare_json_first(root); n != NULL && status == PARE_OK;
          n = pare_json_next(n)) {
         if (!pare_json_is_integer(n) || pare_json_integer(n) < 0) {
-            return pare_error_set(err, PARE_E_FORMAT, "%s: the value of '%.80s' must be an id", name,
-                                  pare_json_key(n));
+            return pare_error_set(err, PARE_E_FORMAT, "%s: the value of '%.80s' must be an id",
+                                  name, pare_json_key(n));
         }
-        PareTokenSpec token = {pare_json_key(n), pare_json_integer(n), PARE_TOKEN_NORMALIZED, false};
+        PareTokenSpec token = {pare_json_key(n), pare_json_integer(n), PARE_TOKEN_NORMALIZED,
+                               false};
         status = pare_settings_add(s, &token, err);
     }
     return status;
@@ -237,9 +247,8 @@ static PareStatus read_added(PareTokenizerSettings *s, const PareJson *root, con
 
 PareStatus pare_settings_read(PareTokenizerSettings *s, const char *folder,
                               const PareTokenizerHints *hints, PareError *err) {
-    const char *const defaults[PARE_ROLE_COUNT] = {hints->unknown, hints->pad, hints->bos,
-                                                   hints->eos,     hints->cls, hints->sep,
-                                                   hints->mask};
+    const char *const defaults[PARE_ROLE_COUNT] = {
+        hints->unknown, hints->pad, hints->bos, hints->eos, hints->cls, hints->sep, hints->mask};
     *s = (PareTokenizerSettings){.folder = folder,
                                  .hints = *hints,
                                  .lowercase = PARE_SAYS_NOTHING,
@@ -273,7 +282,8 @@ PareStatus pare_settings_read(PareTokenizerSettings *s, const char *folder,
     return status;
 }
 
-/* ---- Applying --------------------------------------------------------------------------------- */
+/* ---- Applying ---------------------------------------------------------------------------------
+ */
 
 /* <extra_id_99> … <extra_id_0>, where the vocabulary has none of its own. */
 static uint32_t add_extra_ids(const PareTokenizerSettings *s, const PareTokenizer *t,
@@ -317,8 +327,7 @@ static PareStatus extend_vocab(const PareTokenizerSettings *s, PareTokenizer *t,
     for (size_t i = 0; i < s->token_count; i++) {
         const PareTokenSpec *token = &s->tokens[i];
         if (token->id >= PARE_VOCAB_MAX || (token->id >= 0 && !taken[token->id])) {
-            pare_vocab_builder_add(&b, (uint64_t)token->id, token->content,
-                                   strlen(token->content));
+            pare_vocab_builder_add(&b, (uint64_t)token->id, token->content, strlen(token->content));
         }
         if (token->id >= 0 && token->id < PARE_VOCAB_MAX) {
             taken[token->id] = true;
@@ -408,16 +417,19 @@ static PareStatus parse_template(const PareTokenizer *t, const char *text, bool 
     for (const char *p = text; *p != '\0';) {
         size_t size = strcspn(p, " ");
         if (size > 0 && out->count == PARE_TEMPLATE_MAX) {
-            return pare_error_set(err, PARE_E_USAGE, "%s: the template '%s' is too long", name, text);
+            return pare_error_set(err, PARE_E_USAGE, "%s: the template '%s' is too long", name,
+                                  text);
         }
         if (size > 0) {
             int32_t id = pare_vocab_find(&t->vocab, p, size);
             bool first = size == 2 && memcmp(p, "$A", 2) == 0;
             bool second = size == 2 && memcmp(p, "$B", 2) == 0;
             if (!first && !second && id < 0) {
-                return pare_error_set(err, PARE_E_FORMAT,
-                                      "%s: the vocabulary lacks the special token '%.*s', which the "
-                                      "template '%s' needs", name, (int)size, p, text);
+                return pare_error_set(
+                    err, PARE_E_FORMAT,
+                    "%s: the vocabulary lacks the special token '%.*s', which the "
+                    "template '%s' needs",
+                    name, (int)size, p, text);
             }
             id = first ? PARE_TEMPLATE_A : second ? PARE_TEMPLATE_B : id;
             out->items[out->count++] = (PareTemplateItem){id, type};

@@ -29,7 +29,7 @@ typedef struct {
     PareTokenSpec *tokens; /* later ones override earlier ones of the same id */
     size_t token_count, token_capacity;
     PareAnswer lowercase, strip_accents, ideographs, prefix_space, cleanup;
-    bool newer_config; /* written by a version whose decode does not clean up by default */
+    bool newer_config;  /* written by a version whose decode does not clean up by default */
     bool plain_decoder; /* tokenizer.json: its WordPiece decoder does not tidy tokens */
     int64_t extra_ids;
 } PareTokenizerSettings;

@@ -13,7 +13,7 @@ typedef struct {
     uint32_t root[256]; /* children of the root, 0: none */
     uint64_t *slots;    /* (node << 8 | byte) << 32 | child; 0: free (a child is never 0) */
     uint32_t mask, edges;
-    unsigned shift; /* the upper bits of a key's product are its place: they depend on all of it */
+    unsigned shift;  /* the upper bits of a key's product are its place: they depend on all of it */
     int32_t *values; /* by node; -1: no key ends here */
     uint32_t nodes, capacity;
 } PareTrie; /* zero-initialise */

@@ -143,7 +143,8 @@ static PareStatus order_entries(const PareVocabBuilder *b, const char *name, uin
         }
         if (order[e->id] != 0) {
             return pare_error_set(err, PARE_E_FORMAT, "%s: id %llu is given twice, last to '%.*s'",
-                                  name, (unsigned long long)e->id, (int)(e->size < 80 ? e->size : 80), piece);
+                                  name, (unsigned long long)e->id,
+                                  (int)(e->size < 80 ? e->size : 80), piece);
         }
         order[e->id] = (uint32_t)i + 1;
     }
@@ -162,8 +163,8 @@ PareStatus pare_vocab_build(PareVocabBuilder *b, const char *name, PareVocab *ou
     }
     for (size_t i = 0; i < b->count; i++) {
         if (b->entries[i].id >= PARE_VOCAB_MAX) {
-            status = pare_error_set(err, PARE_E_FORMAT, "%s: id %llu is above the limit of %d", name,
-                                    (unsigned long long)b->entries[i].id, PARE_VOCAB_MAX - 1);
+            status = pare_error_set(err, PARE_E_FORMAT, "%s: id %llu is above the limit of %d",
+                                    name, (unsigned long long)b->entries[i].id, PARE_VOCAB_MAX - 1);
             goto done;
         }
         count = b->entries[i].id >= count ? b->entries[i].id + 1 : count;

@@ -16,11 +16,11 @@
 enum { PARE_VOCAB_MAX = 1 << 24 };
 
 typedef struct {
-    char *text;       /* the pieces in order of id, each followed by a NUL */
+    char *text; /* the pieces in order of id, each followed by a NUL */
     size_t text_size;
-    uint32_t *start;  /* count + 1 offsets into text */
+    uint32_t *start; /* count + 1 offsets into text */
     uint32_t count;
-    uint32_t *slots;  /* open addressing; id + 1, or 0 */
+    uint32_t *slots; /* open addressing; id + 1, or 0 */
     uint32_t mask;
 } PareVocab;
 

@@ -19,7 +19,8 @@ bool pare_utf8_valid(const char *text, size_t size);
 void pare_utf8_append_lossy(PareBuffer *out, const char *text, size_t size);
 /* Reads one character and moves on; an invalid byte reads as U+FFFD. `*at` must be below `end`. */
 uint32_t pare_utf8_next(const char **at, const char *end);
-/* The character that ends right before `at`, which must be above `begin`; moves back to its start. */
+/* The character that ends right before `at`, which must be above `begin`; moves back to its start.
+ */
 uint32_t pare_utf8_previous(const char **at, const char *begin);
 size_t pare_utf8_put(uint32_t c, char out[4]);
 void pare_utf8_append(PareBuffer *out, uint32_t c);

@@ -9,8 +9,15 @@
 #include "text/unicode.h"
 
 enum { FLAG_TWO_SIDES = 1, FLAG_LANGUAGE_CODE = 2, FLAG_SECOND_MODEL = 4 };
-enum { MODEL_DUMMY_PREFIX = 1, MODEL_EXTRA_BLANKS = 2, MODEL_ESCAPE = 4, MODEL_SUFFIX = 8,
-       MODEL_BYTES = 16, MODEL_SAME_CHARSMAP = 32, MODEL_FLAGS = 63 };
+enum {
+    MODEL_DUMMY_PREFIX = 1,
+    MODEL_EXTRA_BLANKS = 2,
+    MODEL_ESCAPE = 4,
+    MODEL_SUFFIX = 8,
+    MODEL_BYTES = 16,
+    MODEL_SAME_CHARSMAP = 32,
+    MODEL_FLAGS = 63
+};
 static const char blank_symbol[] = "\xE2\x96\x81";
 
 static const PareSpm *model_of(const PareTokenizer *t, PareSide side) {
@@ -19,19 +26,20 @@ static const PareSpm *model_of(const PareTokenizer *t, PareSide side) {
                                                                      : &u->models[0];
 }
 
-/* ---- Viterbi ---------------------------------------------------------------------------------- */
+/* ---- Viterbi ----------------------------------------------------------------------------------
+ */
 
 /* The best path that ends at a byte of the text. */
 typedef struct {
     float score;
     int32_t piece;
-    uint32_t start; /* of the last piece; NO_PATH: nothing ends here */
+    uint32_t start;  /* of the last piece; NO_PATH: nothing ends here */
     uint32_t follow; /* filled at the end: where the next piece of the best path ends */
 } Node;
 static const uint32_t no_path = UINT32_MAX;
 
 static size_t character_length(const char *text, size_t left) {
-    size_t length = (size_t)"\1\1\1\1\1\1\1\1\1\1\1\1\2\2\3\4"[(uint8_t)*text >> 4];
+    size_t length = (size_t) "\1\1\1\1\1\1\1\1\1\1\1\1\2\2\3\4"[(uint8_t)*text >> 4];
     return length < left ? length : left;
 }
 
@@ -89,7 +97,8 @@ static size_t best_path(const PareSpm *m, const char *text, size_t size, Node *n
     return follow;
 }
 
-/* ---- Text to ids ------------------------------------------------------------------------------ */
+/* ---- Text to ids ------------------------------------------------------------------------------
+ */
 
 static int32_t id_of(const PareTokenizer *t, const PareSpm *m, int32_t piece) {
     int32_t id = m->ids[piece];
@@ -145,8 +154,8 @@ static PareStatus encode_plain(const PareTokenizer *t, const PareSpm *m, const c
         goto done;
     }
     if (normalized.size >= no_path) {
-        status = pare_error_set(err, PARE_E_UNSUPPORTED, "a text of %zu bytes is too long to encode",
-                                normalized.size);
+        status = pare_error_set(err, PARE_E_UNSUPPORTED,
+                                "a text of %zu bytes is too long to encode", normalized.size);
         goto done;
     }
     nodes = pare_alloc(normalized.size + 1, sizeof *nodes);
@@ -203,8 +212,8 @@ static PareStatus encode_with_code(const PareTokenizer *t, const PareSpm *m, con
         at = end;
     }
     pare_buffer_append(&rest, text + at, size - at);
-    PareStatus status = ok ? pare_buffer_ok(&rest, "a text", err)
-                           : pare_memory_error(err, "token ids");
+    PareStatus status =
+        ok ? pare_buffer_ok(&rest, "a text", err) : pare_memory_error(err, "token ids");
     if (status == PARE_OK) {
         status = encode_plain(t, m, rest.data, rest.size, out, err);
     }
@@ -219,7 +228,8 @@ static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text
                                     : encode_plain(t, m, text, size, out, err);
 }
 
-/* ---- Ids to text ------------------------------------------------------------------------------ */
+/* ---- Ids to text ------------------------------------------------------------------------------
+ */
 
 /* U+2581 becomes a blank, at the start of the first piece nothing. */
 static void append_unescaped(const char *piece, size_t size, bool first, PareBuffer *out) {
@@ -377,7 +387,8 @@ static void decode(const PareTokenizer *t, PareSide side, const int32_t *ids, si
     }
 }
 
-/* ---- The compact form, and building ----------------------------------------------------------- */
+/* ---- The compact form, and building -----------------------------------------------------------
+ */
 
 static uint64_t zigzag(int64_t v) {
     return v < 0 ? ((uint64_t)(-(v + 1)) << 1) + 1 : (uint64_t)v << 1;
@@ -408,9 +419,9 @@ static void write_pieces(const PareSpm *m, PareBuffer *out) {
 
 static void write_model(const PareSpm *m, const PareSpm *other, PareBuffer *out) {
     const PareSpmNormalizer *n = &m->normalizer;
-    bool same = other != NULL && other->charsmap_size == m->charsmap_size &&
-                (m->charsmap_size == 0 ||
-                 memcmp(other->charsmap, m->charsmap, m->charsmap_size) == 0);
+    bool same =
+        other != NULL && other->charsmap_size == m->charsmap_size &&
+        (m->charsmap_size == 0 || memcmp(other->charsmap, m->charsmap, m->charsmap_size) == 0);
     pare_buffer_put_varint(out, (n->add_dummy_prefix ? MODEL_DUMMY_PREFIX : 0u) |
                                     (n->remove_extra_whitespaces ? MODEL_EXTRA_BLANKS : 0u) |
                                     (n->escape_whitespaces ? MODEL_ESCAPE : 0u) |
@@ -442,8 +453,8 @@ static void write_form(const PareTokenizer *t, PareBuffer *out) {
 static PareStatus read_bytes(PareCursor *in, const char *name, char **out, size_t *size,
                              PareError *err) {
     uint64_t length = pare_cursor_varint(in);
-    const uint8_t *bytes = length <= pare_cursor_left(in) ? pare_cursor_take(in, (size_t)length)
-                                                          : NULL;
+    const uint8_t *bytes =
+        length <= pare_cursor_left(in) ? pare_cursor_take(in, (size_t)length) : NULL;
     if (in->bad || bytes == NULL) {
         return pare_error_set(err, PARE_E_FORMAT, "%s: the head of a unigram model is damaged",
                               name);
@@ -464,8 +475,8 @@ static bool read_piece(const PareTokenizer *t, PareSpm *m, PareCursor *in, uint3
     m->ids[i] = -1;
     if (code >> 3 == 0) {
         uint64_t size = pare_cursor_varint(in);
-        const uint8_t *text = size <= pare_cursor_left(in) ? pare_cursor_take(in, (size_t)size)
-                                                           : NULL;
+        const uint8_t *text =
+            size <= pare_cursor_left(in) ? pare_cursor_take(in, (size_t)size) : NULL;
         if (text == NULL) {
             return false;
         }
@@ -504,8 +515,8 @@ static PareStatus read_pieces(const PareTokenizer *t, PareSpm *m, PareCursor *in
     int64_t expected = 0;
     for (uint32_t i = 0; i < count && status == PARE_OK; i++) {
         if (!read_piece(t, m, in, i, &expected, &pieces)) {
-            status = pare_error_set(err, PARE_E_FORMAT, "%s: piece %u of the model is damaged", name,
-                                    i);
+            status =
+                pare_error_set(err, PARE_E_FORMAT, "%s: piece %u of the model is damaged", name, i);
         }
     }
     if (status == PARE_OK) {
@@ -540,8 +551,8 @@ static PareStatus read_model(const PareTokenizer *t, PareSpm *m, const PareSpm *
         status = read_bytes(in, name, &m->unknown_surface, &surface_size, err);
     }
     if (status == PARE_OK && strlen(m->unknown_surface) != surface_size) {
-        status = pare_error_set(err, PARE_E_FORMAT, "%s: the unknown surface holds a zero byte",
-                                name);
+        status =
+            pare_error_set(err, PARE_E_FORMAT, "%s: the unknown surface holds a zero byte", name);
     }
     n->add_dummy_prefix = (flags & MODEL_DUMMY_PREFIX) != 0;
     n->remove_extra_whitespaces = (flags & MODEL_EXTRA_BLANKS) != 0;

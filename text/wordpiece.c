@@ -9,7 +9,8 @@
 
 enum { FLAG_CLEAN = 1, FLAG_IDEOGRAPHS = 2, FLAG_STRIP_ACCENTS = 4, FLAG_LOWERCASE = 8 };
 
-/* ---- Normalizing ------------------------------------------------------------------------------ */
+/* ---- Normalizing ------------------------------------------------------------------------------
+ */
 
 static void put_lower(const PareWordPiece *w, uint32_t c, PareBuffer *out) {
     uint32_t lower[2];
@@ -71,7 +72,8 @@ static void normalize(const PareTokenizer *t, const char *text, size_t size, Par
     }
 }
 
-/* ---- Words to pieces -------------------------------------------------------------------------- */
+/* ---- Words to pieces --------------------------------------------------------------------------
+ */
 
 static bool encode_word(const PareTokenizer *t, const char *word, size_t size, PareIds *out) {
     const PareTrie *trie = &t->wordpiece.trie;
@@ -133,7 +135,8 @@ static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text
     return ok ? PARE_OK : pare_memory_error(err, "token ids");
 }
 
-/* ---- Pieces to text --------------------------------------------------------------------------- */
+/* ---- Pieces to text ---------------------------------------------------------------------------
+ */
 
 static void decode(const PareTokenizer *t, PareSide side, const int32_t *ids, size_t count,
                    PareBuffer *out) {
@@ -154,7 +157,8 @@ static void decode(const PareTokenizer *t, PareSide side, const int32_t *ids, si
     }
 }
 
-/* ---- The compact form, and building ----------------------------------------------------------- */
+/* ---- The compact form, and building -----------------------------------------------------------
+ */
 
 static void write_form(const PareTokenizer *t, PareBuffer *out) {
     const PareWordPiece *w = &t->wordpiece;
