@@ -149,17 +149,31 @@ void pare_view_set_contiguous(PareTensorView *view, const PareTensorType *type) 
     }
 }
 
-enum { GATHER_ELEMENTS = 512, ELEMENT_MAX = 8 };
+enum { GATHER_ELEMENTS = 512, ELEMENT_MAX = 8, PIECE_ELEMENTS = 1 << 22 };
 
 /* Where elements go: as they are, or through float32. */
 typedef struct {
+    const PareCheckpoint *c;
     PareDtype dtype;
     size_t size;
     bool to_f32;
     uint8_t *at;
 } Sink;
 
+void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t size) {
+    uintptr_t begin = (uintptr_t)c->map.data, at = (uintptr_t)bytes;
+    if (at >= begin && at - begin <= c->map.size && size <= c->map.size - (at - begin))
+        pare_file_drop(&c->map, at - begin, size);
+}
+
+/* Long runs go in pieces whose pages are given back, so that a tensor is in memory once. */
 static void put_run(Sink *sink, const uint8_t *src, size_t count) {
+    while (count > PIECE_ELEMENTS) {
+        put_run(sink, src, PIECE_ELEMENTS);
+        pare_checkpoint_drop(sink->c, src, PIECE_ELEMENTS * sink->size);
+        src += PIECE_ELEMENTS * sink->size;
+        count -= PIECE_ELEMENTS;
+    }
     if (sink->to_f32) {
         pare_convert_to_f32(sink->dtype, src, (float *)(void *)sink->at, count);
         sink->at += count * sizeof(float);
@@ -231,7 +245,7 @@ static PareStatus read_tensor(PareCheckpoint *c, const PareCheckpointTensor *t, 
     if (!pare_tensor_elements(&t->type, &elements))
         return pare_error_set(err, PARE_E_FORMAT, "%s: tensor '%s' is larger than memory can be",
                               c->path, t->name);
-    Sink sink = {t->type.dtype, pare_dtype_size(t->type.dtype), to_f32, dst};
+    Sink sink = {c, t->type.dtype, pare_dtype_size(t->type.dtype), to_f32, dst};
     if (elements > 0)
         gather(&t->type, &view, &sink);
     if (c->reader->release != NULL)

@@ -41,6 +41,9 @@ struct PareCheckpoint {
 PareStatus pare_pytorch_zip_open(PareCheckpoint *c, PareError *err);
 PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err);
 
+/* Gives pages of the mapping back that were read; bytes that lie elsewhere are left alone. */
+void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t size);
+
 /* The strides of a row-major, contiguous tensor. */
 void pare_view_set_contiguous(PareTensorView *view, const PareTensorType *type);
 

@@ -22,9 +22,9 @@ static uint32_t four(const PareCrc32 *table, uint32_t word, size_t behind) {
            table->of[behind + 1][word >> 16 & 0xFF] ^ table->of[behind][word >> 24];
 }
 
-uint32_t pare_crc32(const PareCrc32 *table, const void *bytes, size_t size) {
+uint32_t pare_crc32(const PareCrc32 *table, uint32_t before, const void *bytes, size_t size) {
     const uint8_t *p = bytes;
-    uint32_t crc = 0xFFFFFFFFu;
+    uint32_t crc = ~before;
     for (; size >= 16; size -= 16, p += 16) {
         uint32_t word[4];
         memcpy(word, p, sizeof word); /* little-endian, as everything here */

@@ -10,6 +10,7 @@ typedef struct {
 } PareCrc32;
 
 void pare_crc32_init(PareCrc32 *table);
-uint32_t pare_crc32(const PareCrc32 *table, const void *bytes, size_t size);
+/* Goes on from `before`, the CRC of what stood in front; 0 at the beginning. */
+uint32_t pare_crc32(const PareCrc32 *table, uint32_t before, const void *bytes, size_t size);
 
 #endif

@@ -161,8 +161,17 @@ done:
     return status;
 }
 
+/* In pieces whose pages are given back: a record may be larger than memory. */
+enum { CRC_PIECE = 1 << 24 };
+
 static PareStatus check_crc(PareCheckpoint *c, Archive *a, Record *r, PareError *err) {
-    if (!r->checked && pare_crc32(&a->crc, r->stored, (size_t)r->size) != r->crc)
+    uint32_t crc = 0;
+    for (size_t at = 0; !r->checked && at < r->size; at += CRC_PIECE) {
+        size_t left = (size_t)r->size - at, piece = left < CRC_PIECE ? left : CRC_PIECE;
+        crc = pare_crc32(&a->crc, crc, r->stored + at, piece);
+        pare_checkpoint_drop(c, r->stored + at, piece);
+    }
+    if (!r->checked && crc != r->crc)
         return zip_fault(c, r->name, "is damaged: its CRC is wrong", err);
     r->checked = true;
     return PARE_OK;
@@ -299,7 +308,7 @@ static void archive_release(PareCheckpoint *c, size_t index) {
     const Archive *a = c->self;
     const Record *r = &a->records[a->views[index].record];
     if (r->stored != NULL)
-        pare_file_drop(&c->map, (size_t)(r->stored - c->map.data), (size_t)r->size);
+        pare_checkpoint_drop(c, r->stored, (size_t)r->size);
 }
 
 static const PareCheckpointReader pytorch_zip = {"PyTorch zip", archive_view, archive_release,

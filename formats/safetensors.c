@@ -204,8 +204,7 @@ static PareStatus safetensors_view(PareCheckpoint *c, size_t index, PareTensorVi
 static void safetensors_release(PareCheckpoint *c, size_t index) {
     const File *f = c->self;
     const Range *r = &f->ranges[index];
-    size_t begin = (size_t)(f->buffer - c->map.data) + (size_t)r->begin;
-    pare_file_drop(&c->map, begin, (size_t)(r->end - r->begin));
+    pare_checkpoint_drop(c, f->buffer + r->begin, (size_t)(r->end - r->begin));
 }
 
 static const PareCheckpointReader safetensors = {"safetensors", safetensors_view,

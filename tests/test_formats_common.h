@@ -101,7 +101,7 @@ static inline void put_zip_fields(PareBuffer *b, uint32_t crc, size_t size, size
 UNUSED static void zip_add(Zip *z, const char *name, const void *bytes, size_t size) {
     PareCrc32 *table = pare_alloc(1, sizeof *table);
     pare_crc32_init(table);
-    uint32_t crc = pare_crc32(table, bytes, size), local = (uint32_t)z->body.size;
+    uint32_t crc = pare_crc32(table, 0, bytes, size), local = (uint32_t)z->body.size;
     pare_free(table);
     pare_buffer_append(&z->body, "PK\3\4\24\0", 6);
     put_zip_fields(&z->body, crc, size, strlen(name));

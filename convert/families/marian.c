@@ -34,6 +34,13 @@ static const PareRule RULES[] = {PARE_BART_EMBEDDING_RULES,
                                  PARE_BART_LAYER_RULES,
                                  {0}};
 
+/* Sinusoidal tables are the same in both stacks: stored once. */
+static const PareTie TIES[] = {
+    {"decoder.embed.tokens", "encoder.embed.tokens", PARE_TIE_STACKS},
+    {"decoder.embed.positions", "encoder.embed.positions", PARE_TIE_ALWAYS},
+    {"head.output.weight", "decoder.embed.tokens", PARE_TIE_OUTPUT},
+    {0}};
+
 static const char *const IGNORED[] = {"encoder.version", "decoder.version", NULL};
 
 static PareStatus describe(PareConfig *c, PareFamilyModel *m) {
@@ -68,7 +75,7 @@ const PareFamily pare_family_marian = {
     .fields = FIELDS,
     .neutral = NEUTRAL,
     .rules = RULES,
-    .ties = pare_bart_ties,
+    .ties = TIES,
     .ignored = IGNORED,
     .ids = {.bos = -1, .eos = 0, .pad = 58100, .decoder_start = 58100, .forced_eos = 0},
     .hints = {.single = "$A </s>",
