@@ -115,7 +115,7 @@ PareStatus pare_ids_parse(const char *line, size_t size, bool labels_beside_ids,
     const PareJson *root = pare_json_root(doc);
     Line l = {.object = root, .where = where, .err = err};
     if (pare_json_is_array(root))
-        st = read_list(&l, root, "the list", INT32_MAX, false, &in->ids);
+        st = read_list(&l, root, "ids", INT32_MAX, false, &in->ids);
     else if (pare_json_is_object(root))
         st = read_object(&l, labels_beside_ids, in);
     else

@@ -133,12 +133,14 @@ static PareStatus parse_row(const PareInputs *p, const PareDataRow *row, const c
 static PareStatus shift_targets(const PareInputs *p, const char *where, PareInput *in,
                                 PareError *err) {
     int32_t start = p->options.decoder_start, pad = p->options.pad;
+    if (in->targets.count == 0)
+        return pare_error_set(err, PARE_E_FORMAT, "%s: the target has no tokens", where);
     if (start < 0)
         return pare_error_set(err, PARE_E_UNSUPPORTED,
                               "%s: the model has no decoder_start_token_id; give "
                               "--decoder-start-token-id or decoder_input_ids",
                               where);
-    bool pushed = in->targets.count == 0 || pare_ids_push(&in->decoder, start);
+    bool pushed = pare_ids_push(&in->decoder, start);
     for (size_t i = 0; i + 1 < in->targets.count && pushed; i++) {
         int32_t id = in->targets.data[i];
         if (id < 0 && pad < 0)
