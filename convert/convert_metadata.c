@@ -23,27 +23,8 @@ PareStatus pare_convert_inputs(PareConvert *c, const char **paths, size_t *count
 }
 
 PareStatus pare_input_file_hash(const char *path, PareInputFile *out, PareError *err) {
-    enum { CHUNK = 4 << 20 };
-    PareMapping m;
-    PareStatus st = pare_file_map(path, &m, err);
-    if (st)
-        return st;
-    PareSha256 *h = pare_sha256_create();
-    if (!h)
-        st = pare_memory_error(err, "a checksum");
-    for (size_t at = 0; at < m.size && !st; at += CHUNK) {
-        size_t size = m.size - at < CHUNK ? m.size - at : CHUNK;
-        pare_sha256_update(h, m.data + at, size);
-        pare_file_drop(&m, at, size);
-        st = pare_interrupt_check(err);
-    }
     out->name = pare_file_basename(path);
-    out->size = m.size;
-    if (!st)
-        pare_sha256_hex(h, out->sha256);
-    pare_sha256_destroy(h);
-    pare_file_unmap(&m);
-    return st;
+    return pare_file_sha256(path, &out->size, out->sha256, err);
 }
 
 static void put_string(PareBuffer *out, const char *key, const char *text) {

@@ -53,19 +53,20 @@ static Chunk **free_list(PareArena *arena) {
     return arena->current ? &arena->current->next : &arena->first;
 }
 
-/* Brings a free chunk of at least `need` bytes to the front of the free ones. */
+/* Brings the smallest free chunk of at least `need` bytes to the front of the free ones. With the
+ * smallest, a sequence of allocations that was made once always finds its chunks again. */
 static bool find_free(PareArena *arena, size_t need) {
-    Chunk **head = free_list(arena);
-    for (Chunk **link = head; *link; link = &(*link)->next) {
-        Chunk *chunk = *link;
-        if (chunk->size < need)
-            continue;
-        *link = chunk->next;
-        chunk->next = *head;
-        *head = chunk;
-        return true;
-    }
-    return false;
+    Chunk **head = free_list(arena), **best = NULL;
+    for (Chunk **link = head; *link; link = &(*link)->next)
+        if ((*link)->size >= need && (!best || (*link)->size < (*best)->size))
+            best = link;
+    if (!best)
+        return false;
+    Chunk *chunk = *best;
+    *best = chunk->next;
+    chunk->next = *head;
+    *head = chunk;
+    return true;
 }
 
 static bool add_chunk(PareArena *arena, size_t need) {

@@ -29,7 +29,8 @@ typedef struct {
 PareStatus pare_error_set(PareError *err, PareStatus code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Put "prefix: " before the message that `err` already holds, keeping its code; returns the code. */
+/* Put "prefix: " before the message that `err` already holds, keeping its code; returns the code.
+ */
 PareStatus pare_error_prefix(PareError *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

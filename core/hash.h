@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/error.h"
+
 /* XXH64 with seed 0 (the xxHash specification, version 0.1.1). */
 uint64_t pare_hash_xxh64(const void *bytes, size_t size);
 
@@ -22,5 +24,9 @@ void pare_sha256_update(PareSha256 *h, const void *bytes, size_t size);
 /* Writes 64 hexadecimal digits and a NUL; the object can then be used afresh. */
 void pare_sha256_hex(PareSha256 *h, char out[PARE_SHA256_HEX_SIZE]);
 void pare_sha256_destroy(PareSha256 *h);
+
+/* Size and SHA-256 of a whole file, read in pieces; can be interrupted. */
+PareStatus pare_file_sha256(const char *path, uint64_t *bytes, char hex[PARE_SHA256_HEX_SIZE],
+                            PareError *err);
 
 #endif

@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 
-typedef struct PareJsonDoc PareJsonDoc;   /* owns the tree */
-typedef struct cJSON PareJson;            /* a borrowed node */
+typedef struct PareJsonDoc PareJsonDoc; /* owns the tree */
+typedef struct cJSON PareJson;          /* a borrowed node */
 
 /* `name` is used in messages (a path, or "line 3"). */
 PareStatus pare_json_parse(const char *text, size_t size, const char *name, PareJsonDoc **out,
@@ -53,8 +53,8 @@ PareStatus pare_json_get_int(const PareJson *object, const char *key, int64_t mi
                              int64_t *out, const char *where, PareError *err);
 PareStatus pare_json_get_float(const PareJson *object, const char *key, double *out,
                                const char *where, PareError *err);
-PareStatus pare_json_get_bool(const PareJson *object, const char *key, bool *out,
-                              const char *where, PareError *err);
+PareStatus pare_json_get_bool(const PareJson *object, const char *key, bool *out, const char *where,
+                              PareError *err);
 PareStatus pare_json_get_string(const PareJson *object, const char *key, const char **out,
                                 const char *where, PareError *err);
 

@@ -19,8 +19,8 @@ int pare_log_fail(const PareError *err);
 /* A progress line on stderr, only when that is a terminal and the level is not quiet; redrawn at
  * most ten times a second; removed when done. NULL is allowed everywhere (no progress). */
 typedef struct PareProgress PareProgress;
-PareProgress *pare_progress_start(const char *what, uint64_t total); /* total 0: unknown */
+PareProgress *pare_progress_start(const char *what, uint64_t total);         /* total 0: unknown */
 void pare_progress_update(PareProgress *p, uint64_t done, const char *note); /* note may be NULL */
-void pare_progress_finish(PareProgress *p); /* frees */
+void pare_progress_finish(PareProgress *p);                                  /* frees */
 
 #endif

@@ -82,25 +82,29 @@ static const PareOption *find_letter(const PareOptionTable *table, char letter) 
     return NULL;
 }
 
-/* Insertions, deletions and replacements that turn one name into the other; names are compared up
- * to the length of a row. */
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Insertions, deletions, replacements and swaps of neighbours that turn one name into the other.
+ * Names too long for a row are as far apart as can be. */
 static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
-    size_t row[SHOWN_SIZE];
+    size_t rows[3][SHOWN_SIZE];
     if (a_length >= SHOWN_SIZE || b_length >= SHOWN_SIZE)
         return SHOWN_SIZE;
-    for (size_t j = 0; j <= b_length; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = best < row[j] + 1 ? best : row[j] + 1;
-            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+    for (size_t i = 0; i <= a_length; i++) {
+        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *top = rows[(i + 1) % 3];
+        for (size_t j = 0; j <= b_length; j++) {
+            row[j] = i + j;
+            if (i == 0 || j == 0)
+                continue;
+            row[j] = smaller(above[j], row[j - 1]) + 1;
+            row[j] = smaller(row[j], above[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = smaller(row[j], top[j - 2] + 1);
         }
     }
-    return row[b_length];
+    return rows[a_length % 3][b_length];
 }
 
 /* A shortened name is near, too: that is what a user of getopt tries. */
@@ -231,8 +235,7 @@ static bool is_own_option(const PareOptionTable *table, const char *argument) {
 
 /* Takes the value from behind the option if it has none attached, and stores it. */
 static PareStatus complete(Parse *p, Given *g) {
-    const char *word =
-        g->option->kind == PARE_OPT_CHOICE || !g->option->values ? "value" : g->option->values;
+    const char *word = pare_options_value_word(g->option);
     if (g->option->kind == PARE_OPT_FLAG) {
         if (g->value)
             return pare_error_set(p->err, PARE_E_USAGE, "option '%s' takes no value, found '%s'",
@@ -279,6 +282,9 @@ static PareStatus parse_letters(Parse *p, const char *argument) {
             return pare_error_set(p->err, PARE_E_USAGE, "unknown option '%s' in '%s'", shown,
                                   argument);
         bool flag = g.option->kind == PARE_OPT_FLAG;
+        if (at[1] == '=' && flag)
+            return pare_error_set(p->err, PARE_E_USAGE, "'%s': option '%s' takes no value",
+                                  argument, shown);
         if (at[1] == '=') /* getopt would make the '=' part of the value: nobody wants that */
             return pare_error_set(p->err, PARE_E_USAGE, "'%s': write '%s VALUE' or '--%s=VALUE'",
                                   argument, shown, g.option->name);

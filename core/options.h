@@ -30,13 +30,13 @@ typedef struct {
 
 typedef struct {
     PareOptionKind kind;
-    char letter;        /* short form, or 0 */
-    const char *name;   /* long form without dashes */
+    char letter;      /* short form, or 0 */
+    const char *name; /* long form without dashes */
     void *target;
     const char *values; /* the word for the value in --help ("FILE"), or the choices "a|b|c" */
     const char *help;
-    double min, max;    /* INT, FLOAT; both 0: any */
-    bool *given;        /* set when the option appeared; may be NULL */
+    double min, max; /* INT, FLOAT; both 0: any */
+    bool *given;     /* set when the option appeared; may be NULL */
 } PareOption;
 
 typedef struct {
@@ -58,8 +58,8 @@ PareStatus pare_options_parse(const PareOptionTable *table, int argc, char **arg
 void pare_options_free(const PareOptionTable *table, PareStringList *operands);
 
 /* Strict numbers, also for other parsers: the whole text must be the number. */
-bool pare_parse_int(const char *text, int64_t *out);   /* with the units above */
-bool pare_parse_float(const char *text, double *out);  /* finite */
+bool pare_parse_int(const char *text, int64_t *out);  /* with the units above */
+bool pare_parse_float(const char *text, double *out); /* finite */
 bool pare_parse_share(const char *text, double *out);
 
 /* Shell-style match: * and ? and [abc]; '*' also matches '.' and '/'. */

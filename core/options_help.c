@@ -34,12 +34,12 @@ static void put_wrapped(PareBuffer *b, const char *text, size_t column, size_t a
     pare_buffer_putc(b, '\n');
 }
 
-static const char *value_word(const PareOption *o) {
+const char *pare_options_value_word(const PareOption *o) {
     static const char *const words[] = {
         [PARE_OPT_STRING] = "TEXT", [PARE_OPT_INT] = "N",     [PARE_OPT_FLOAT] = "X",
         [PARE_OPT_SHARE] = "SHARE", [PARE_OPT_LIST] = "TEXT", [PARE_OPT_CHOICE] = "WORD",
     };
-    return o->values ? o->values : words[o->kind];
+    return o->values ? o->values : words[o->kind] ? words[o->kind] : "";
 }
 
 /* What the option holds before the command line is read, where that tells the user something. A
@@ -86,7 +86,7 @@ static size_t put_names(PareBuffer *b, const PareOption *o) {
     else
         pare_buffer_puts(b, "      ");
     if (o->kind != PARE_OPT_FLAG)
-        pare_buffer_printf(b, "--%s=%s", o->name, value_word(o));
+        pare_buffer_printf(b, "--%s=%s", o->name, pare_options_value_word(o));
     else if (pare_options_negatable(o) && o->target && *(const bool *)o->target)
         pare_buffer_printf(b, "--[no-]%s", o->name);
     else

@@ -27,7 +27,7 @@ enum { PARE_MAX_DIMS = 8 };
 
 typedef struct {
     PareDtype dtype;
-    uint32_t dims;                /* 0: a scalar */
+    uint32_t dims; /* 0: a scalar */
     uint64_t shape[PARE_MAX_DIMS];
 } PareTensorType;
 
@@ -51,7 +51,8 @@ float pare_bf16_to_f32(uint16_t h);
 uint16_t pare_f32_to_bf16(float f);
 /* `count` elements of any dtype (little-endian, any alignment) to float32. */
 void pare_convert_to_f32(PareDtype from, const void *src, float *dst, size_t count);
-void pare_convert_from_f32(PareDtype to, const float *src, void *dst, size_t count); /* F16 BF16 F32 */
+void pare_convert_from_f32(PareDtype to, const float *src, void *dst,
+                           size_t count); /* F16 BF16 F32 */
 /* How many elements are NaN or infinite. */
 size_t pare_count_nonfinite(const float *x, size_t count);
 

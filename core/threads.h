@@ -12,7 +12,7 @@ typedef struct ParePool ParePool;
 
 /* threads 0: as many as the process may use (affinity mask). At most 256. */
 PareStatus pare_pool_create(size_t threads, ParePool **out, PareError *err);
-void pare_pool_destroy(ParePool *pool); /* NULL is allowed */
+void pare_pool_destroy(ParePool *pool);         /* NULL is allowed */
 size_t pare_pool_threads(const ParePool *pool); /* NULL: 1 */
 
 /* Calls body(context, begin, end, thread) over disjoint ranges that cover [0, count), each but the

@@ -78,6 +78,10 @@ PareStatus pare_file_verify(const PareFile *f, PareError *err);
 /* The logical values as contiguous float32, dequantized and de-blocked; `dst` has room for all. */
 void pare_file_read_f32(const PareFileTensor *t, float *dst);
 
+/* Gives the pages of a blob back that were read: for stages that stream a file larger than memory.
+ */
+void pare_file_release(const PareFile *f, const PareFileTensor *t);
+
 typedef struct PareFileWriter PareFileWriter;
 PareStatus pare_file_writer_open(const char *path, bool force, PareFileWriter **out,
                                  PareError *err);

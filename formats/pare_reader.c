@@ -382,6 +382,10 @@ uint64_t pare_file_size(const PareFile *f) {
     return f->map.size;
 }
 
+void pare_file_release(const PareFile *f, const PareFileTensor *t) {
+    pare_file_drop(&f->map, (size_t)((const uint8_t *)t->data - f->map.data), (size_t)t->bytes);
+}
+
 /* The bytes from `end` to the next part. */
 static PareStatus check_padding(const PareFile *f, const char *what, uint64_t end, PareError *err) {
     if (zero_bytes(f->map.data + end, (size_t)(pare_align64(end) - end)))

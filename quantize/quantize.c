@@ -221,6 +221,7 @@ static PareStatus write_tensors(Job *j) {
         const PareFileTensor *t = pare_file_tensor(f, i);
         pare_progress_update(progress, i, t->name);
         st = write_tensor(j, t);
+        pare_file_release(f, t);
         if (!st)
             st = pare_interrupt_check(j->err);
     }
@@ -259,6 +260,7 @@ static PareStatus write_final(Job *j, const PareModel *draft) {
         const PareFileTensor *t = pare_file_tensor(f, i);
         st = t->alias_of ? pare_file_writer_alias(j->writer, t, t->alias_of, j->err)
                          : pare_file_writer_tensor(j->writer, t, t->data, j->err);
+        pare_file_release(f, t);
     }
     j->model = draft;
     if (!st)

@@ -7,25 +7,6 @@
 #include "core/hash.h"
 #include "core/version.h"
 
-static PareStatus hash_file(const char *path, uint64_t *bytes, char hex[PARE_SHA256_HEX_SIZE],
-                            PareError *err) {
-    PareMapping map;
-    PareStatus st = pare_file_map(path, &map, err);
-    if (st)
-        return st;
-    PareSha256 *h = pare_sha256_create();
-    if (!h) {
-        st = pare_memory_error(err, "a checksum");
-    } else {
-        pare_sha256_update(h, map.data, map.size);
-        pare_sha256_hex(h, hex);
-        *bytes = map.size;
-    }
-    pare_sha256_destroy(h);
-    pare_file_unmap(&map);
-    return st;
-}
-
 static void put_entry(const PareModel *m, const char *stage, const char *options, uint64_t bytes,
                       const char *hex, PareBuffer *out) {
     const char *name = pare_file_basename(pare_file_path(pare_model_file(m)));
@@ -66,7 +47,7 @@ PareStatus pare_metadata_append(const PareModel *m, const char *stage, const cha
     const PareJson *root = pare_model_metadata(m);
     char hex[PARE_SHA256_HEX_SIZE];
     uint64_t bytes = 0;
-    PareStatus st = hash_file(pare_file_path(pare_model_file(m)), &bytes, hex, err);
+    PareStatus st = pare_file_sha256(pare_file_path(pare_model_file(m)), &bytes, hex, err);
     pare_buffer_putc(out, '{');
     for (const PareJson *n = pare_json_first(root); n && !st; n = pare_json_next(n)) {
         const char *key = pare_json_key(n);
