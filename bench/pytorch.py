@@ -3,8 +3,8 @@
 
     OMP_WAIT_POLICY=PASSIVE python3 bench/pytorch.py [bert-base|gpt2] [THREADS]
 
-Needs PyTorch (Debian: python3-torch and libopenblas0-pthread); nothing else of the project does. Random
-weights; float32 and PyTorch's dynamic INT8. The best of several runs, after one warm-up.
+Needs PyTorch (Debian: python3-torch and libopenblas0-pthread); nothing else of the project does.
+Random weights; float32 and PyTorch's dynamic INT8. The best of several runs, after one warm-up.
 """
 import sys
 import time
@@ -46,7 +46,8 @@ class Layer(nn.Module):
 class Model(nn.Module):
     def __init__(self, layers, width, heads, ffn, vocabulary, positions, lm):
         super().__init__()
-        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(positions, width)
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(positions, width)
         self.layers = nn.ModuleList(Layer(width, heads, ffn) for _ in range(layers))
         self.head = nn.Linear(width, vocabulary if lm else 2, bias=not lm)
         self.lm = lm
@@ -81,11 +82,13 @@ def measure(name, label, model):
     if name == "bert-base":
         for batch in (1, 8):
             ids = torch.randint(30000, (batch, 128))
-            print(f"  128 tokens, batch {batch}: {batch / best(lambda: model(ids)):.1f} sequences/s")
+            rate = batch / best(lambda: model(ids))
+            print(f"  128 tokens, batch {batch}: {rate:.1f} sequences/s")
     else:
         first = best(lambda: decode(model, 512, 1), 3)
         few, many = best(lambda: decode(model, 16, 1), 2), best(lambda: decode(model, 16, 64), 2)
-        print(f"  prompt of 512: {512 / first:.0f} tokens/s; decode: {63 / (many - few):.1f} tokens/s")
+        decoded = 63 / (many - few)
+        print(f"  prompt of 512: {512 / first:.0f} tokens/s; decode: {decoded:.1f} tokens/s")
 
 
 def main():
