@@ -34,7 +34,8 @@ const char *pare_file_basename(const char *path);
  * temporary. `path` "-" is refused here: streams are the programs' business. */
 typedef struct PareOutput PareOutput;
 
-/* Refuses an existing path unless `force`; refuses a folder always. */
+/* Refuses an existing path unless `force`; refuses folders, devices and pipes always. An existing
+ * link is followed: the file that it names is replaced. */
 PareStatus pare_output_open(const char *path, bool force, PareOutput **out, PareError *err);
 PareStatus pare_output_write(PareOutput *o, const void *bytes, size_t size, PareError *err);
 /* Writes zero bytes up to the next multiple of `alignment` of the offset. */
@@ -48,7 +49,8 @@ PareStatus pare_output_commit(PareOutput *o, PareError *err);
 void pare_output_abort(PareOutput *o); /* NULL is allowed */
 
 /* Installs handlers for SIGINT, SIGTERM and SIGHUP that set a flag; the second signal removes
- * pending temporaries and ends the process at once. Long loops poll pare_interrupted(). */
+ * pending temporaries and ends the process at once. Long loops poll pare_interrupted(). Signals
+ * that were ignored before (nohup) stay so. SIGPIPE and SIGXFSZ become errors of writing. */
 void pare_interrupt_install(void);
 bool pare_interrupted(void);
 /* PARE_OK, or PARE_E_INTERRUPTED with its message. */

@@ -1,6 +1,8 @@
 /* Strict JSON. Doorkeeper of cJSON, which is lax: the text is validated first (RFC 8259, UTF-8,
- * depth at most 128, no duplicate keys, no trailing bytes, no NUL in strings, integers within
- * +-2^53 or refused), and keys are looked up case-sensitively. */
+ * depth at most 128, no duplicate keys, no trailing bytes, no NUL in strings, finite numbers of at
+ * most 63 characters), and keys are looked up case-sensitively. An integer beyond +-2^53 is refused
+ * unless a double holds it exactly, as Python's int(1e30) in configurations; it is then a number,
+ * but no integer to pare_json_is_integer. A leading byte order mark is skipped. */
 #ifndef PARE_CORE_JSON_H
 #define PARE_CORE_JSON_H
 
@@ -26,7 +28,7 @@ bool pare_json_is_object(const PareJson *n);
 bool pare_json_is_array(const PareJson *n);
 bool pare_json_is_string(const PareJson *n);
 bool pare_json_is_number(const PareJson *n);
-bool pare_json_is_integer(const PareJson *n); /* a number without fraction */
+bool pare_json_is_integer(const PareJson *n); /* without fraction, within +-2^53 */
 bool pare_json_is_bool(const PareJson *n);
 bool pare_json_is_null(const PareJson *n);
 

@@ -14,7 +14,9 @@
 #endif
 
 #ifdef PARE_GUARDED
-#include <sanitizer/asan_interface.h>
+/* As <sanitizer/asan_interface.h> declares them; that header belongs to the compiler. */
+void __asan_poison_memory_region(void const volatile *p, size_t size);
+void __asan_unpoison_memory_region(void const volatile *p, size_t size);
 enum { PARE_GUARD_GAP = 64 }; /* left between the blocks of an arena */
 static inline void pare_guard(const void *p, size_t size) {
     __asan_poison_memory_region(p, size);

@@ -2,7 +2,10 @@
  *
  * GNU conventions: long options `--name value` or `--name=value`, short ones `-o value`, unique
  * prefixes are NOT accepted (scripts must not break when options are added), `--` ends options,
- * options and operands may be mixed. --help and --version are added to every table. */
+ * options and operands may be mixed. --help (also -h, if no option takes it) and --version are
+ * added to every table. What takes one value is refused when given twice. Values that targets hold
+ * before parsing are the defaults that --help shows. Flags that begin with "no-" have no `--no-`
+ * form. */
 #ifndef PARE_CORE_OPTIONS_H
 #define PARE_CORE_OPTIONS_H
 
@@ -13,7 +16,7 @@
 #include "core/error.h"
 
 typedef enum {
-    PARE_OPT_FLAG,   /* bool *       : --name; `--no-name` sets false when negatable */
+    PARE_OPT_FLAG,   /* bool *       : --name; `--no-name` sets false */
     PARE_OPT_STRING, /* const char **: borrowed from argv */
     PARE_OPT_INT,    /* int64_t *    : decimal; units k M G (10^3n) or Ki Mi Gi; range checked */
     PARE_OPT_FLOAT,  /* double *     : finite decimal; range checked */

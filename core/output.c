@@ -1,267 +1,299 @@
-/* Output that appears whole or not at all, and what a signal must clean up. */
+/* Output files that appear whole or not at all. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/pending.h"
 
-enum { BUFFER = 1 << 20, PENDING = 16, DIRECT = 1 << 18 };
+enum { BUFFER_SIZE = 1 << 20, NAME_SHOWN = 200, ATTEMPTS = 100 };
 
 struct PareOutput {
     char *path, *temporary;
-    char *buffer;
-    size_t used;
-    uint64_t offset; /* of the end, buffered bytes included */
-    int fd, pending; /* its place in the registry, or -1 */
+    unsigned char *buffer;
+    size_t used;      /* bytes in the buffer */
+    uint64_t written; /* bytes before them, in the file */
+    int fd;
     bool force;
+    PareError failure; /* the first one; afterwards nothing may be committed */
 };
 
-/* Names of temporaries that a second signal removes. A handler may only read atomics. */
-static _Atomic(char *) pending[PENDING];
-static volatile sig_atomic_t interrupted;
-
-static int register_temporary(char *name) {
-    for (int i = 0; i < PENDING; i++) {
-        char *expected = NULL;
-        if (atomic_compare_exchange_strong(&pending[i], &expected, name))
-            return i;
-    }
-    return -1; /* more files at once than anybody opens: then only an orderly end cleans up */
+/* Reports what the system refused, and remembers it: a file with a gap is never finished. */
+static PareStatus fail(PareOutput *o, const char *what, const char *why, PareError *err) {
+    PareStatus status =
+        pare_error_set(&o->failure, PARE_E_IO, "%s: cannot %s: %s", o->path, what, why);
+    if (err)
+        *err = o->failure;
+    return status;
 }
 
-static void on_signal(int number) {
-    if (!interrupted) {
-        interrupted = 1;
-        return;
-    }
-    for (int i = 0; i < PENDING; i++) {
-        char *name = atomic_load(&pending[i]);
-        if (name)
-            unlink(name);
-    }
-    _exit(128 + number);
+static PareStatus earlier_failure(const PareOutput *o, PareError *err) {
+    if (o->failure.code && err)
+        *err = o->failure;
+    return o->failure.code;
 }
 
-void pare_interrupt_install(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-    /* A full disk limit and a closed pipe are errors of write(), not the end of the program. */
-    signal(SIGXFSZ, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
-}
+/* ---- Opening ------------------------------------------------------------------------------- */
 
-bool pare_interrupted(void) {
-    return interrupted != 0;
-}
-
-PareStatus pare_interrupt_check(PareError *err) {
-    return interrupted ? pare_error_set(err, PARE_E_INTERRUPTED, "interrupted") : PARE_OK;
-}
-
-static PareStatus io_error(const PareOutput *o, const char *what, PareError *err) {
-    return pare_error_set(err, PARE_E_IO, "%s: cannot %s: %s", o->path, what, strerror(errno));
-}
-
-/* "folder/.name.XXXXXX" */
-static char *temporary_name(const char *path) {
+/* Whether `path` may be written, before any work is done for it. */
+static PareStatus check_place(const char *path, bool force, PareError *err) {
+    struct stat st;
+    const char *why = NULL;
     const char *name = pare_file_basename(path);
-    size_t folder = (size_t)(name - path), length = strlen(name);
-    char *out = pare_alloc(folder + length + 9, 1);
-    if (!out)
-        return NULL;
-    memcpy(out, path, folder);
-    out[folder] = '.';
-    memcpy(out + folder + 1, name, length);
-    memcpy(out + folder + 1 + length, ".XXXXXX", 8);
-    return out;
+    bool exists = lstat(path, &st) == 0;
+    if (strcmp(path, "-") == 0)
+        why = "standard output cannot take this; give a file";
+    else if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        why = "expected the name of a file";
+    else if (pare_file_is_folder(path))
+        why = "it is a folder, expected a file";
+    else if (exists && !force)
+        why = "it exists already (--force replaces it)";
+    else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        why = "it is not a regular file"; /* renaming over a device would remove the device */
+    if (why)
+        return pare_error_set(err, PARE_E_IO, "%s: cannot write: %s", path, why);
+    return PARE_OK;
 }
 
+/* Where the file will lie: a link to a file is followed, so that the link stays a link. */
+static char *final_path(const char *path) {
+    char resolved[PATH_MAX];
+    return pare_strdup(realpath(path, resolved) ? resolved : path);
+}
+
+/* A number that other processes and earlier calls are unlikely to choose; O_EXCL decides. */
+static unsigned long long fresh_number(void) {
+    static atomic_uint calls;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t mix = (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec << 16;
+    mix ^= (uint64_t)getpid() << 8 ^ atomic_fetch_add(&calls, 1);
+    return (unsigned long long)(mix * 0x9E3779B97F4A7C15U >> 24);
+}
+
+/* Creates "folder/.NAME.xxxxxxxxxx". Not by mkostemp: opened with 0666, the file gets the rights
+ * that the umask (which a thread cannot read safely) and the folder's defaults mean it to have. The
+ * name is registered first, so that no signal can find the file without the name. */
+static PareStatus create_temporary(PareOutput *o, PareError *err) {
+    const char *name = pare_file_basename(o->path);
+    size_t folder = (size_t)(name - o->path), size = folder + NAME_SHOWN + 16;
+    o->temporary = pare_realloc(NULL, size, 1);
+    if (!o->temporary)
+        return pare_memory_error(err, o->path);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        snprintf(o->temporary, size, "%.*s.%.*s.%010llx", (int)folder, o->path, NAME_SHOWN, name,
+                 fresh_number());
+        if (!pare_pending_add(o->temporary))
+            return fail(o, "create", "too many output files are open", err);
+        o->fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (o->fd >= 0)
+            return PARE_OK;
+        int error = errno;
+        if (!pare_pending_remove(o->temporary))
+            o->temporary = NULL; /* a handler has it; the process ends */
+        if (error != EEXIST || !o->temporary)
+            return fail(o, "create", strerror(error), err);
+    }
+    return fail(o, "create", strerror(EEXIST), err);
+}
+
+/* Closes and frees everything; a temporary that is still there is removed. */
 static void destroy(PareOutput *o) {
-    if (o->fd >= 0)
+    if (o->fd >= 0) {
         close(o->fd);
-    if (o->pending >= 0)
-        atomic_store(&pending[o->pending], NULL);
+        unlink(o->temporary);
+        if (!pare_pending_remove(o->temporary))
+            o->temporary = NULL;
+    }
     pare_free(o->path);
     pare_free(o->temporary);
     pare_free(o->buffer);
     pare_free(o);
 }
 
-static PareStatus check_place(const char *path, bool force, PareError *err) {
-    const char *name = pare_file_basename(path);
-    if (*name == '\0' || strcmp(path, "-") == 0 || pare_file_is_folder(path))
-        return pare_error_set(err, PARE_E_IO, "%s: cannot write: expected the name of a file",
-                              path);
-    if (!force && pare_file_exists(path))
-        return pare_error_set(err, PARE_E_IO, "%s: exists already; --force replaces it", path);
-    return PARE_OK;
-}
-
 PareStatus pare_output_open(const char *path, bool force, PareOutput **out, PareError *err) {
     *out = NULL;
-    PareStatus st = check_place(path, force, err);
-    if (st)
-        return st;
+    PareStatus status = check_place(path, force, err);
+    if (status)
+        return status;
     PareOutput *o = pare_alloc(1, sizeof *o);
     if (!o)
         return pare_memory_error(err, path);
-    o->fd = o->pending = -1;
+    o->fd = -1;
     o->force = force;
-    o->path = pare_strdup(path);
-    o->temporary = temporary_name(path);
-    o->buffer = pare_realloc(NULL, BUFFER, 1);
-    if (!o->path || !o->temporary || !o->buffer) {
+    o->path = final_path(path);
+    o->buffer = pare_realloc(NULL, BUFFER_SIZE, 1);
+    status = o->path && o->buffer ? create_temporary(o, err) : pare_memory_error(err, path);
+    if (status)
         destroy(o);
-        return pare_memory_error(err, path);
-    }
-    o->fd = mkostemp(o->temporary, O_CLOEXEC);
-    if (o->fd < 0) {
-        st = io_error(o, "create", err);
-        destroy(o);
-        return st;
-    }
-    o->pending = register_temporary(o->temporary);
-    mode_t mask = umask(0); /* mkostemp made it private; a finished file has the usual rights */
-    umask(mask);
-    fchmod(o->fd, 0666 & ~mask);
-    *out = o;
-    return PARE_OK;
+    else
+        *out = o;
+    return status;
 }
 
-static PareStatus write_all(PareOutput *o, const char *data, size_t size, PareError *err) {
+/* ---- Writing ------------------------------------------------------------------------------- */
+
+static PareStatus write_at(PareOutput *o, const unsigned char *bytes, size_t size, uint64_t offset,
+                           PareError *err) {
     while (size) {
-        ssize_t n = write(o->fd, data, size < INT_MAX ? size : INT_MAX / 2);
-        if (n < 0 && errno == EINTR)
+        if (offset > INT64_MAX - size)
+            return fail(o, "write", strerror(EFBIG), err);
+        ssize_t done = pwrite(o->fd, bytes, size, (off_t)offset);
+        if (done < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return io_error(o, "write", err);
-        data += n;
-        size -= (size_t)n;
+        if (done <= 0)
+            return fail(o, "write", done < 0 ? strerror(errno) : "nothing was written", err);
+        bytes += done;
+        size -= (size_t)done;
+        offset += (uint64_t)done;
     }
     return PARE_OK;
 }
 
 static PareStatus flush(PareOutput *o, PareError *err) {
-    PareStatus st = write_all(o, o->buffer, o->used, err);
-    o->used = 0;
-    return st;
+    PareStatus status = write_at(o, o->buffer, o->used, o->written, err);
+    if (!status) {
+        o->written += o->used;
+        o->used = 0;
+    }
+    return status;
 }
 
 PareStatus pare_output_write(PareOutput *o, const void *bytes, size_t size, PareError *err) {
-    o->offset += size;
-    if (size >= DIRECT) { /* large pieces go straight from where they are */
-        PareStatus st = flush(o, err);
-        return st ? st : write_all(o, bytes, size, err);
+    const unsigned char *from = bytes;
+    PareStatus status = earlier_failure(o, err);
+    if (!status && size > BUFFER_SIZE - o->used)
+        status = flush(o, err);
+    if (status || size == 0)
+        return status;
+    if (size >= BUFFER_SIZE) { /* large pieces go straight from where they lie */
+        status = write_at(o, from, size, o->written, err);
+        o->written += status ? 0 : size;
+        return status;
     }
-    const char *from = bytes;
-    while (size) {
-        size_t n = size < BUFFER - o->used ? size : BUFFER - o->used;
-        memcpy(o->buffer + o->used, from, n);
-        o->used += n;
-        from += n;
-        size -= n;
-        PareStatus st = o->used == BUFFER ? flush(o, err) : PARE_OK;
-        if (st)
-            return st;
-    }
+    memcpy(o->buffer + o->used, from, size);
+    o->used += size;
     return PARE_OK;
 }
 
 PareStatus pare_output_align(PareOutput *o, size_t alignment, PareError *err) {
-    static const char ZEROS[4096];
-    size_t over = (size_t)(o->offset % alignment), left = over ? alignment - over : 0;
-    PareStatus st = PARE_OK;
-    while (left && !st) {
-        size_t n = left < sizeof ZEROS ? left : sizeof ZEROS;
-        st = pare_output_write(o, ZEROS, n, err);
-        left -= n;
+    static const unsigned char zeros[4096];
+    size_t over = alignment ? (size_t)(pare_output_offset(o) % alignment) : 0;
+    size_t left = over ? alignment - over : 0;
+    PareStatus status = earlier_failure(o, err);
+    while (left && !status) {
+        size_t piece = left < sizeof zeros ? left : sizeof zeros;
+        status = pare_output_write(o, zeros, piece, err);
+        left -= piece;
     }
-    return st;
+    return status;
 }
 
 uint64_t pare_output_offset(const PareOutput *o) {
-    return o->offset;
+    return o->written + o->used;
 }
 
 PareStatus pare_output_patch(PareOutput *o, uint64_t offset, const void *bytes, size_t size,
                              PareError *err) {
-    PareStatus st = flush(o, err);
-    const char *from = bytes;
-    while (size && !st) {
-        ssize_t n = pwrite(o->fd, from, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return io_error(o, "write", err);
-        from += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
+    uint64_t end = pare_output_offset(o);
+    PareStatus status = earlier_failure(o, err);
+    if (status)
+        return status;
+    if (offset > end || size > end - offset)
+        return fail(o, "patch", "the bytes were not written yet", err);
+    if (offset < o->written) {
+        status = flush(o, err);
+        return status ? status : write_at(o, bytes, size, offset, err);
     }
-    return st;
+    if (size)
+        memcpy(o->buffer + (offset - o->written), bytes, size);
+    return PARE_OK;
 }
 
-/* Without --force a file that appeared meanwhile is not replaced either. */
-static int move_into_place(const PareOutput *o) {
-    if (o->force)
-        return rename(o->temporary, o->path);
-    if (renameat2(AT_FDCWD, o->temporary, AT_FDCWD, o->path, RENAME_NOREPLACE) == 0)
+/* ---- Finishing ----------------------------------------------------------------------------- */
+
+/* Filesystems that know no synchronising say so by these; there is nothing to lose then. */
+static bool sync_is_unknown(int error) {
+    return error == EINVAL || error == ENOSYS || error == ENOTSUP || error == EROFS;
+}
+
+/* Moves the file to its name if nothing has appeared there meanwhile. The kernel checks that in one
+ * step; filesystems that cannot do it usually can link, which refuses an existing name too. */
+static int move_to_free_name(const PareOutput *o) {
+#ifdef SYS_renameat2
+    const unsigned no_replace = 1;
+    if (syscall(SYS_renameat2, AT_FDCWD, o->temporary, AT_FDCWD, o->path, no_replace) == 0)
         return 0;
     if (errno != EINVAL && errno != ENOSYS)
         return -1;
-    if (link(o->temporary, o->path) != 0) /* filesystems without RENAME_NOREPLACE */
+#endif
+    if (link(o->temporary, o->path) == 0)
+        return unlink(o->temporary);
+    if (errno != EPERM && errno != ENOTSUP && errno != ENOSYS)
         return -1;
-    unlink(o->temporary);
-    return 0;
+    if (pare_file_exists(o->path)) { /* the last resort, which leaves a gap of microseconds */
+        errno = EEXIST;
+        return -1;
+    }
+    return rename(o->temporary, o->path);
 }
 
-/* So that the new name survives a crash too; filesystems that cannot do it are no reason to fail.
- */
-static void sync_folder(const char *path) {
-    size_t folder = (size_t)(pare_file_basename(path) - path);
-    char *name = pare_alloc(folder + 2, 1);
-    if (!name)
-        return;
-    memcpy(name, folder ? path : ".", folder ? folder : 1);
-    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    pare_free(name);
+/* So that the name survives a crash as the content does. A folder that may be written but not read
+ * cannot be synchronised; that is no reason to fail. */
+static PareStatus sync_folder(PareOutput *o, PareError *err) {
+    char folder[PATH_MAX];
+    size_t length = (size_t)(pare_file_basename(o->path) - o->path);
+    snprintf(folder, sizeof folder, "%.*s", length ? (int)length : 1, length ? o->path : ".");
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return PARE_OK;
+    PareStatus status = PARE_OK;
+    if (fsync(fd) != 0 && !sync_is_unknown(errno))
+        status = fail(o, "be sure that its name is on the disk", strerror(errno), err);
+    close(fd);
+    return status;
+}
+
+static PareStatus finish(PareOutput *o, PareError *err) {
+    PareStatus status = earlier_failure(o, err);
+    if (!status)
+        status = flush(o, err);
+    if (!status && fsync(o->fd) != 0 && !sync_is_unknown(errno))
+        status = fail(o, "write", strerror(errno), err);
+    if (status)
+        return status;
+    int fd = o->fd, error = 0;
+    if (close(fd) != 0)
+        error = errno;
+    else if ((o->force ? rename(o->temporary, o->path) : move_to_free_name(o)) != 0)
+        error = errno;
+    o->fd = -1;
+    if (error)
+        unlink(o->temporary);
+    if (!pare_pending_remove(o->temporary))
+        o->temporary = NULL;
+    if (error == EEXIST)
+        return fail(o, "finish", "a file of that name appeared meanwhile", err);
+    return error ? fail(o, "finish", strerror(error), err) : sync_folder(o, err);
 }
 
 PareStatus pare_output_commit(PareOutput *o, PareError *err) {
-    PareStatus st = flush(o, err);
-    if (!st && fsync(o->fd) != 0)
-        st = io_error(o, "write", err);
-    int fd = o->fd;
-    o->fd = -1;
-    if (close(fd) != 0 && !st)
-        st = io_error(o, "write", err);
-    if (!st && move_into_place(o) != 0)
-        st = io_error(o, "put the finished file into place", err);
-    if (st)
-        unlink(o->temporary);
-    else
-        sync_folder(o->path);
+    PareStatus status = finish(o, err);
     destroy(o);
-    return st;
+    return status;
 }
 
 void pare_output_abort(PareOutput *o) {
-    if (!o)
-        return;
-    unlink(o->temporary);
-    destroy(o);
+    if (o)
+        destroy(o);
 }
