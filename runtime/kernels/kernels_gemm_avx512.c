@@ -19,7 +19,8 @@
 enum { BLOCK = 16, DEPTH = 4, ROWS = 6, BLOCKS = 4, ROWS_I8 = 4, BLOCKS_I8 = 2 };
 
 INLINE __mmask16 columns_mask(size_t n, size_t n1) {
-    return n1 - n < BLOCK ? (__mmask16)((1u << (n1 - n)) - 1u) : (__mmask16)0xffff;
+    size_t columns = n1 - n < BLOCK ? n1 - n : BLOCK;
+    return (__mmask16)((1u << columns) - 1u);
 }
 
 /* Rows of the next of `tiles` tiles over `left` rows: nearly the same for all, so that 8 rows are 4

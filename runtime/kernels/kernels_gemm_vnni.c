@@ -43,7 +43,8 @@ static inline __m512i multiply_add(__m512i sum, __m512i row, __m512i column) {
 }
 
 static inline __mmask16 columns_mask(const Product *p, size_t n) {
-    return p->n1 - n < BLOCK ? (__mmask16)((1u << (p->n1 - n)) - 1u) : (__mmask16)0xffff;
+    size_t columns = p->n1 - n < BLOCK ? p->n1 - n : BLOCK;
+    return (__mmask16)((1u << columns) - 1u);
 }
 
 static inline __m512i start_sum(const Product *p, size_t n) {

@@ -1,6 +1,6 @@
 /* How fast every kernel of every variant of this machine is, at the shapes of real models.
  *
- *   kernels [WORD]    only the lines whose "entry shape" contains WORD
+ *   kernel_speed [WORD]    only the lines whose "entry shape" contains WORD
  *
  * One thread; the best of the repetitions that fit into a fifth of a second. Matrix products count
  * a multiply-add as two operations; everything else counts the bytes it must read and write. */
@@ -81,7 +81,7 @@ typedef struct {
 static void *allocate(size_t bytes) {
     void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!p) {
-        fputs("kernels: out of memory\n", stderr);
+        fputs("kernel_speed: out of memory\n", stderr);
         exit(1);
     }
     return p;
