@@ -104,10 +104,10 @@ static const PareOptionTable TABLE = {
     .description =
         "Runs two models on the same data and tells what the candidate lost: accuracy with its "
         "interval, BLEU as sacreBLEU computes it, perplexity, and how far its logits drifted.",
-    .examples = "  pare-verify -r model.pare -d dev.tsv model.int8.pare --max-drop accuracy=0.5\n"
-                "  pare-verify -r model.pare -d test.tsv model.int8.pare --num-beams 4 --max-drop "
+    .examples = "pare-verify -r model.pare -d dev.tsv model.int8.pare --max-drop accuracy=0.5\n"
+                "pare-verify -r model.pare -d test.tsv model.int8.pare --num-beams 4 --max-drop "
                 "bleu=0.2\n"
-                "  pare-verify -r model.pare -d test.txt model.fp16.pare --max-drop perplexity=0.3 "
+                "pare-verify -r model.pare -d test.txt model.fp16.pare --max-drop perplexity=0.3 "
                 "--json\n",
     .options = OPTIONS,
     .count = sizeof OPTIONS / sizeof *OPTIONS,

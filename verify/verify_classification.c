@@ -1,4 +1,6 @@
 /* Classification: one row of logits a text, and the label that is the largest. */
+#include <math.h>
+
 #include "verify/verify_parts.h"
 
 static PareStatus count_row(void *context, size_t sequence, size_t row, const float *reference,
@@ -7,9 +9,9 @@ static PareStatus count_row(void *context, size_t sequence, size_t row, const fl
     PareVerifyReport *r = v->report;
     uint32_t label = v->rows[sequence].label;
     (void)row, (void)reference, (void)candidate, (void)err;
-    /* A row with NaN is no answer, whatever stands in its other places. */
-    bool ours = drift->reference_best == label && !drift->undefined;
-    bool theirs = drift->candidate_best == label && !drift->undefined && !drift->broken;
+    /* A row with NaN or infinity is no answer, whatever stands in its other places. */
+    bool ours = drift->reference_best == label && isfinite(drift->reference_log_sum);
+    bool theirs = drift->candidate_best == label && isfinite(drift->candidate_log_sum);
     r->reference.correct += ours;
     r->candidate.correct += theirs;
     r->only_reference += ours && !theirs;
