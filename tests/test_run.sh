@@ -210,7 +210,9 @@ check "no partial file" [ -z "$(find . -name '*big*')" ]
 # Ctrl-C (here the signal) ends the loop with a sentence, and no file appears.
 pare-run classify command-intent.f32.pare --input many --output big 2>err &
 pid=$!
-sleep 0.5
+until [ -n "$(find . -name '*big*')" ] || ! kill -0 $pid; do
+    sleep 0.1 # until the loop has begun
+done
 kill -INT $pid
 wait $pid
 code=$?
