@@ -400,7 +400,10 @@ static void test_batches_and_threads(void **state) {
         write_sample(cases[i].file, cases[i].first, cases[i].second);
         PareVerifyReport first = {0};
         for (size_t batch = 1; batch < 40; batch += 12) {
-            PareVerifyOptions o = {.batch_size = batch, .threads = batch % 3 + 1, .limit = 16};
+            PareVerifyOptions o = {.batch_size = batch,
+                                   .threads = batch % 3 + 1,
+                                   .limit = 16,
+                                   .keep = batch == 13 ? 1 : 0};
             PareVerifyReport r = verify(o, cases[i].reference, cases[i].candidate);
             if (batch == 1)
                 first = r;
@@ -443,13 +446,60 @@ static void test_broken_candidate(void **state) {
 
 /* -- translation -- */
 
+/* One row by one model: logits and likelihood of the target, and its own text. Returns how many ids
+ * the target has. */
+static size_t translate_plain(Plain *p, const PareDataRow *row, Logits *logits, double *nll,
+                              PareBuffer *text) {
+    PareIds source = {0}, target = {0}, decoder = {0};
+    PareGenerated out;
+    PareGeneration g = *pare_model_generation(p->model);
+    PareError err;
+    double part;
+    ok(pare_tokenizer_encode(p->tokenizer, PARE_SIDE_SOURCE, row->text, row->text_size, true,
+                             &source, &err),
+       &err);
+    ok(pare_tokenizer_encode(p->tokenizer, PARE_SIDE_TARGET, row->target, row->target_size, true,
+                             &target, &err),
+       &err);
+    assert_true(pare_ids_push(&decoder, g.decoder_start));
+    for (size_t i = 0; i + 1 < target.count; i++)
+        assert_true(pare_ids_push(&decoder, target.data[i]));
+    PareSequence q = {.ids = source.data,
+                      .count = source.count,
+                      .decoder_ids = decoder.data,
+                      .decoder_count = decoder.count};
+    run_plain(p, q, logits);
+    ok(pare_session_nll(p->session, &q, 1, target.data, &part, &err), &err);
+    *nll += part;
+    g.num_beams = 2;
+    g.max_length = 20;
+    ok(pare_session_generate(p->session, &q, 1, &g, &out, &err), &err);
+    ok(pare_tokenizer_decode(p->tokenizer, PARE_SIDE_TARGET, out.ids, out.count, true, text, &err),
+       &err);
+    size_t count = target.count;
+    pare_ids_free(&source);
+    pare_ids_free(&target);
+    pare_ids_free(&decoder);
+    return count;
+}
+
 static void test_translation(void **state) {
     (void)state;
-    enum { ROWS = 12 };
-    write_sample("samples/number-words/sample.json", "source", "target");
-    PareVerifyReport r = verify(
-        (PareVerifyOptions){.batch_size = 5, .limit = ROWS, .num_beams = 2, .max_length = 20},
-        "words.f32", "words.int8");
+    enum { ROWS = 7 };
+    /* Texts of its kind, and one where two beams find what a greedy search does not. */
+    data_file("12 March 2021\tthe twelfth of March twenty twenty-one\n"
+              "1/2 3/4 99999999999\tone half and three million nine hundred thousand\n"
+              "16654\tsixteen thousand six hundred fifty-four\n"
+              "$4.50\tfour dollars and fifty cents\n"
+              "hello world\tfrom the first of August\n"
+              "907\tnine hundred and seven\n"
+              "41\t\n"
+              "42\tforty-two\n");
+    PareVerifyOptions o = {.batch_size = 5, .limit = ROWS, .max_length = 20};
+    PareVerifyReport greedy = verify(o, "words.f32", "words.f32");
+    o.num_beams = 2;
+    PareVerifyReport r = verify(o, "words.f32", "words.int8");
+    assert_true(greedy.reference.value[PARE_METRIC_BLEU] != r.reference.value[PARE_METRIC_BLEU]);
     Plain p[2] = {open_plain("words.f32"), open_plain("words.int8")};
     Logits logits[2] = {{0}};
     PareBleuStats *bleu[2] = {pare_bleu_create(), pare_bleu_create()};
@@ -462,38 +512,9 @@ static void test_translation(void **state) {
     for (int n = 0; n < ROWS && !pare_dataset_next(d, &row, &err) && row; n++) {
         PareBuffer texts[2] = {{0}};
         for (int m = 0; m < 2; m++) {
-            PareIds source = {0}, target = {0}, decoder = {0};
-            PareGenerated out;
-            PareGeneration g = *pare_model_generation(p[m].model);
-            PareTokenizer *t = p[m].tokenizer;
-            ok(pare_tokenizer_encode(t, PARE_SIDE_SOURCE, row->text, row->text_size, true, &source,
-                                     &err),
-               &err);
-            ok(pare_tokenizer_encode(t, PARE_SIDE_TARGET, row->target, row->target_size, true,
-                                     &target, &err),
-               &err);
-            assert_true(pare_ids_push(&decoder, g.decoder_start));
-            for (size_t i = 0; i + 1 < target.count; i++)
-                assert_true(pare_ids_push(&decoder, target.data[i]));
-            PareSequence q = {.ids = source.data,
-                              .count = source.count,
-                              .decoder_ids = decoder.data,
-                              .decoder_count = decoder.count};
-            double part;
-            run_plain(&p[m], q, &logits[m]);
-            ok(pare_session_nll(p[m].session, &q, 1, target.data, &part, &err), &err);
-            nll[m] += part;
-            predicted += m == 0 ? target.count : 0;
-            g.num_beams = 2;
-            g.max_length = 20;
-            ok(pare_session_generate(p[m].session, &q, 1, &g, &out, &err), &err);
-            ok(pare_tokenizer_decode(t, PARE_SIDE_TARGET, out.ids, out.count, true, &texts[m],
-                                     &err),
-               &err);
+            size_t count = translate_plain(&p[m], row, &logits[m], &nll[m], &texts[m]);
             ok(pare_bleu_add(bleu[m], texts[m].data ? texts[m].data : "", row->target, &err), &err);
-            pare_ids_free(&source);
-            pare_ids_free(&target);
-            pare_ids_free(&decoder);
+            predicted += m == 0 ? count : 0;
         }
         same += texts[0].size == texts[1].size &&
                 memcmp(texts[0].data, texts[1].data, texts[0].size) == 0;

@@ -51,6 +51,7 @@ typedef struct {
     uint32_t num_beams, max_length; /* of translations; 0: as the model says */
     bool truncate;                  /* cut what is longer than the model reads */
     size_t window;                  /* lm; 0: the model's positions */
+    size_t keep;                    /* logits of the reference that are kept at a time; 0: 2^24 */
     PareVerifyLimits limits;
     PareProgress *progress; /* counts rows; may be NULL */
 } PareVerifyOptions;

@@ -129,7 +129,7 @@ PareStatus pare_verify_compare(PareVerify *v, const PareSequence *sequences, siz
         return pare_memory_error(err, "logits");
     *p = (Part){.v = v, .each = each, .context = context};
     PareStatus status = PARE_OK;
-    size_t most = KEEP_VALUES / v->columns;
+    size_t most = (v->options->keep ? v->options->keep : KEEP_VALUES) / v->columns;
     for (size_t begin = 0; begin < count && !status;) {
         size_t end = begin, rows = 0;
         do

@@ -18,7 +18,7 @@ static void put_metric(const PareVerifyOptions *o, const PareVerifyReport *r, Pa
     /* A positive change is a larger figure, which is worse for perplexity alone. */
     pare_buffer_printf(out, "%-14s %10.2f  %10.2f  %+8.2f%-2s", titles[m],
                        scale * r->reference.value[m], scale * r->candidate.value[m],
-                       m == PARE_METRIC_PERPLEXITY ? drop : -drop, unit);
+                       m == PARE_METRIC_PERPLEXITY ? drop : 0 - drop, unit);
     if (o->limits.set[m])
         pare_buffer_printf(out, "  %8.2f%-2s  %s", o->limits.drop[m], unit,
                            drop <= o->limits.drop[m] ? "met" : "EXCEEDED");
