@@ -52,12 +52,17 @@ static void draws_below_are_even(void **state) {
         counts[pare_random_below(1, 1, i, 6)]++;
     for (size_t i = 0; i < 6; i++)
         assert_in_range(counts[i], 9600, 10400); /* more than four standard deviations */
-    for (uint64_t i = 0; i < 1000; i++) {
+    unsigned residues[3] = {0};
+    for (uint64_t i = 0; i < 30000; i++) {
+        /* A quarter of the draws is rejected here; kept, they would all fall on one residue. */
+        uint64_t v = pare_random_below(1, 1, i, UINT64_C(3) << 62);
+        assert_true(v < UINT64_C(3) << 62);
+        residues[v % 3]++;
         assert_int_equal(pare_random_below(1, 1, i, 1), 0);
-        /* Here a third of the draws is rejected. */
-        assert_true(pare_random_below(1, 1, i, UINT64_C(3) << 62) < UINT64_C(3) << 62);
         assert_true(pare_random_below(1, 1, i, UINT64_MAX) < UINT64_MAX);
     }
+    for (size_t i = 0; i < 3; i++)
+        assert_in_range(residues[i], 9600, 10400);
 }
 
 static void permutations_are_permutations(void **state) {
