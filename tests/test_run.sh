@@ -207,13 +207,13 @@ code=$?
 check "full disk, file" ends 1 "big: cannot write"
 check "no partial file" [ -z "$(find . -name '*big*')" ]
 
-# Ctrl-C (here the signal) ends the loop with a sentence, and no file appears.
+# A signal, as of Ctrl-C, ends the loop with a sentence, and no file appears.
 pare-run classify command-intent.f32.pare --input many --output big 2>err &
 pid=$!
 until [ -n "$(find . -name '*big*')" ] || ! kill -0 $pid; do
     sleep 0.1 # until the loop has begun
 done
-kill -INT $pid
+kill -TERM $pid # a background job of a shell ignores INT
 wait $pid
 code=$?
 check "interrupted" ends 1 "interrupted"
