@@ -95,9 +95,14 @@ static void put_key(PareBuffer *out, const char *key) {
     pare_buffer_printf(out, "%s\"%s\":", last == '{' || last == '[' ? "" : ",", key);
 }
 
+/* Ten digits: more than is measured, and few enough that another machine's log() or exp(), which
+ * may differ in the last place, does not show. */
 static void put_number(PareBuffer *out, const char *key, double v) {
     put_key(out, key);
-    pare_buffer_put_json_double(out, v); /* null when it is not finite */
+    if (isfinite(v))
+        pare_buffer_printf(out, "%.10g", v);
+    else
+        pare_buffer_puts(out, "null");
 }
 
 static void put_count(PareBuffer *out, const char *key, uint64_t v) {
