@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "core/file.h"
 #include "core/options.h"
@@ -278,11 +279,14 @@ static PareStatus write_final(Job *j, const PareModel *draft) {
 }
 
 /* The self-test is what the finished model computes: a draft is written beside the output, mapped,
- * and its name removed at once, so that nothing is left behind whatever happens. */
+ * and its name removed at once, so that nothing is left behind whatever happens. The name is this
+ * process's own: a draft that a killed run left, or another run makes, is not in the way. */
 static PareStatus write_with_self_test(Job *j) {
     PareBuffer path = {0};
     PareModel *draft = NULL;
-    pare_buffer_printf(&path, "%s.draft", j->o->output);
+    const char *name = pare_file_basename(j->o->output);
+    pare_buffer_printf(&path, "%.*s.%.200s.draft.%ld", (int)(name - j->o->output), j->o->output,
+                       name, (long)getpid());
     PareStatus st = pare_buffer_ok(&path, "a file name", j->err);
     if (!st)
         st = write_plain(j, path.data, false);
@@ -308,14 +312,16 @@ static bool result_is_bit_exact(const Job *j) {
     return pare_model_description(j->model)->head.kind != PARE_HEAD_NONE;
 }
 
-/* Refused before any work: an output that is the input, or that stands in the way. */
+/* Refused before any work: an output that is the input, that stands in the way, or that cannot be
+ * created where it is to be. */
 static PareStatus check_paths(const PareQuantizeOptions *o, PareError *err) {
     if (pare_file_same(o->input, o->output))
         return pare_error_set(err, PARE_E_IO, "%s: the output is the input; nothing was written",
                               o->output);
-    if (!o->force && pare_file_exists(o->output))
-        return pare_error_set(err, PARE_E_IO, "%s: exists already; --force replaces it", o->output);
-    return PARE_OK;
+    PareOutput *probe = NULL;
+    PareStatus st = pare_output_open(o->output, o->force, &probe, err);
+    pare_output_abort(probe);
+    return st;
 }
 
 static uint64_t file_size(const char *path) {
