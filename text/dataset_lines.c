@@ -2,9 +2,11 @@
  * buffer grows to the longest line and no further. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "core/memory.h"
 #include "text/dataset_parts.h"
 
@@ -48,8 +50,20 @@ static PareStatus make_room(PareLines *l, PareError *err) {
     return PARE_OK;
 }
 
+/* A read() that waits for a terminal or a pipe goes on after Ctrl-C (SA_RESTART); poll() does not.
+ * Whatever else poll() has to say, read() says it better. */
+static PareStatus wait_for_input(const PareLines *l, PareError *err) {
+    struct pollfd waiting = {.fd = l->fd, .events = POLLIN};
+    PareStatus status = pare_interrupt_check(err);
+    while (!status && poll(&waiting, 1, -1) < 0 && errno == EINTR)
+        status = pare_interrupt_check(err);
+    return status;
+}
+
 static PareStatus fill(PareLines *l, PareError *err) {
     PareStatus status = make_room(l, err);
+    if (!status)
+        status = wait_for_input(l, err);
     if (status)
         return status;
     ssize_t n;
