@@ -43,6 +43,14 @@ static void test_limits(void **state) {
     assert_int_equal(pare_verify_check(&o, &r, &err), PARE_E_LIMIT);
     assert_null(strstr(err.message, "bleu"));
     assert_int_equal(pare_error_exit_code(PARE_E_LIMIT), 3);
+    r = (PareVerifyReport){.drift = {.broken = 2, .broken_rows = 1, .undefined = 3}};
+    o.limits = (PareVerifyLimits){0};
+    assert_int_equal(pare_verify_check(&o, &r, &err), PARE_E_LIMIT);
+    assert_string_equal(err.message, "small.pare: 2 logits in 1 rows are NaN or infinite in the "
+                                     "candidate alone; 3 logits are NaN or infinite in the "
+                                     "reference already");
+    r.drift.broken = 0;
+    assert_int_equal(pare_verify_check(&o, &r, &err), PARE_E_LIMIT);
 }
 
 int main(void) {

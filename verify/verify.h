@@ -81,8 +81,8 @@ typedef struct {
 /* Runs both models over the data. Limits are checked for making sense here, and for being met by
  * pare_verify_check. */
 PareStatus pare_verify_run(const PareVerifyOptions *o, PareVerifyReport *out, PareError *err);
-/* PARE_E_LIMIT with the figures of every limit that was exceeded. A candidate with NaN or infinite
- * logits where the reference's are finite never passes. */
+/* PARE_E_LIMIT with the figures of every limit that was exceeded. Logits that are NaN, or infinite
+ * in one of the models alone, never pass: against a broken reference every candidate looks good. */
 PareStatus pare_verify_check(const PareVerifyOptions *o, const PareVerifyReport *r, PareError *err);
 /* By how much the candidate is worse, in the unit of limits; below 0 when it is better. */
 double pare_verify_drop(const PareVerifyReport *r, PareVerifyMetric m);

@@ -58,6 +58,9 @@ PareStatus pare_verify_check(const PareVerifyOptions *o, const PareVerifyReport 
         pare_buffer_printf(
             &text, "%llu logits in %llu rows are NaN or infinite in the candidate alone",
             (unsigned long long)r->drift.broken, (unsigned long long)r->drift.broken_rows);
+    if (r->drift.undefined)
+        pare_buffer_printf(&text, "%s%llu logits are NaN or infinite in the reference already",
+                           text.size ? "; " : "", (unsigned long long)r->drift.undefined);
     for (int m = 0; m < PARE_METRIC_COUNT; m++)
         /* Written so that a figure that is NaN does not pass. */
         if (o->limits.set[m] && !(pare_verify_drop(r, (PareVerifyMetric)m) <= o->limits.drop[m]))
