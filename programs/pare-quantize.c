@@ -3,17 +3,17 @@
 #include <string.h>
 
 #include "core/buffer.h"
-#include "core/file.h"
-#include "core/log.h"
 #include "core/memory.h"
 #include "core/options.h"
+#include "programs/cli_main.h"
 #include "quantize/quantize.h"
 
 static struct {
     const char *output, *to;
     PareStringList keep;
     int64_t threads;
-    bool force, json, quiet, verbose, no_self_test;
+    bool force, json, no_self_test;
+    PareCliCommon common;
 } opt;
 
 static const PareOption OPTIONS[] = {
@@ -24,13 +24,14 @@ static const PareOption OPTIONS[] = {
      0, 0, NULL},
     {PARE_OPT_FLAG, 0, "no-self-test", &opt.no_self_test, NULL,
      "leave out the self-test that pare-run --self-test replays", 0, 0, NULL},
-    {PARE_OPT_INT, 0, "threads", &opt.threads, "N", "threads for the self-test (0: all)", 0, 256,
-     NULL},
-    {PARE_OPT_FLAG, 0, "force", &opt.force, NULL, "replace an existing output", 0, 0, NULL},
+    {PARE_OPT_INT, 0, "threads", &opt.threads, "N",
+     "threads for the self-test (default: all that the process may use)", 1, 256, NULL},
+    {PARE_OPT_FLAG, 'f', "force", &opt.force, NULL, "replace an existing output", 0, 0, NULL},
     {PARE_OPT_FLAG, 0, "json", &opt.json, NULL, "print one JSON object a tensor, then the totals",
      0, 0, NULL},
-    {PARE_OPT_FLAG, 'q', "quiet", &opt.quiet, NULL, "no progress and no report", 0, 0, NULL},
-    {PARE_OPT_FLAG, 'v', "verbose", &opt.verbose, NULL, "say more", 0, 0, NULL},
+    {PARE_OPT_FLAG, 'q', "quiet", &opt.common.quiet, NULL, "no progress and no report", 0, 0, NULL},
+    {PARE_OPT_FLAG, 'v', "verbose", &opt.common.verbose, NULL, "say more about what is done", 0, 0,
+     NULL},
 };
 
 static const PareOptionTable TABLE = {
@@ -118,7 +119,7 @@ static PareStatus run(const char *input, PareError *err) {
                              .force = opt.force,
                              .self_test = !opt.no_self_test,
                              .threads = (size_t)opt.threads,
-                             .report = opt.quiet ? NULL : print_line};
+                             .report = opt.common.quiet ? NULL : print_line};
     PareQuantizeTotals totals;
     PareKeepRule *rules = NULL;
     PareArena *arena = pare_arena_create(0);
@@ -128,7 +129,7 @@ static PareStatus run(const char *input, PareError *err) {
     o.keep = rules;
     if (!st)
         st = pare_quantize(&o, &totals, err);
-    if (!st && !opt.quiet)
+    if (!st && !opt.common.quiet)
         print_totals(&totals);
     pare_arena_destroy(arena);
     return st;
@@ -138,18 +139,13 @@ int main(int argc, char **argv) {
     PareError err = {0};
     PareStringList operands = {0};
     PareOptionsNext next;
-    pare_log_set_program(TABLE.program);
+    pare_cli_start(TABLE.program);
     PareStatus st = pare_options_parse(&TABLE, argc, argv, &operands, &next, &err);
     if (!st && next == PARE_OPTIONS_RUN) {
-        pare_log_set_level(opt.quiet     ? PARE_LOG_QUIET
-                           : opt.verbose ? PARE_LOG_VERBOSE
-                                         : PARE_LOG_NORMAL);
-        pare_interrupt_install();
+        pare_cli_apply(&opt.common);
         st = run(operands.items[0], &err);
     }
-    if (!st && fflush(stdout) != 0)
-        st = pare_error_set(&err, PARE_E_IO, "standard output: cannot write");
-    int code = st ? pare_log_fail(&err) : 0;
+    int code = pare_cli_end(st, &err);
     pare_options_free(&TABLE, &operands);
     return code;
 }
