@@ -17,8 +17,8 @@ typedef enum {
 } PareDataFormat;
 
 /* The columns a row may have. In TSV and JSONL by name, with the usual synonyms:
- * text: text sentence sentence1 source src question premise; text_b: text_b sentence2 hypothesis;
- * target: target tgt summary translation labels_text; label: label gold_label. */
+ * text: text sentence sentence1 source src question premise; text_b: text_b sentence2 hypothesis
+ * context; target: target tgt summary translation labels_text; label: label gold_label. */
 typedef struct {
     size_t line;                        /* 1-based line in the file, for messages */
     const char *text, *text_b, *target; /* NULL when absent; NUL-terminated; borrowed until next */

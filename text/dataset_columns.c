@@ -23,6 +23,7 @@ static const struct {
     {"sentence2", PARE_ROLE_TEXT_B},
     {"question2", PARE_ROLE_TEXT_B},
     {"hypothesis", PARE_ROLE_TEXT_B},
+    {"context", PARE_ROLE_TEXT_B},
     {"#2 String", PARE_ROLE_TEXT_B},
     {"target", PARE_ROLE_TARGET},
     {"tgt", PARE_ROLE_TARGET},
