@@ -97,5 +97,7 @@ PareContent pare_content_sniff(const PareMapping *map, const char **advice) {
     else if (looks_like_protobuf(map))
         *advice = "this looks like a graph (ONNX or TensorFlow); give the checkpoint that it was "
                   "exported from";
+    else
+        return PARE_CONTENT_UNKNOWN;
     return PARE_CONTENT_OTHER;
 }

@@ -4,10 +4,15 @@
 
 #include "core/file.h"
 
-typedef enum { PARE_CONTENT_OTHER, PARE_CONTENT_ZIP, PARE_CONTENT_SAFETENSORS } PareContent;
+typedef enum {
+    PARE_CONTENT_UNKNOWN,
+    PARE_CONTENT_OTHER, /* known, and no checkpoint */
+    PARE_CONTENT_ZIP,
+    PARE_CONTENT_SAFETENSORS
+} PareContent;
 
-/* For OTHER, `*advice` is what the file is and what to do instead, as the rest of a sentence that
- * begins with the file's name. */
+/* For UNKNOWN and OTHER, `*advice` is what the file is and what to do instead, as the rest of a
+ * sentence that begins with the file's name. */
 PareContent pare_content_sniff(const PareMapping *map, const char **advice);
 
 #endif

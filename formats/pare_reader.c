@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
+#include "formats/checkpoint_sniff.h"
 #include "formats/pare_format.h"
 #include "formats/tensor_names.h"
 
@@ -48,10 +49,21 @@ static PareStatus check_size(const PareFile *f, PareError *err) {
                           f->path, f->map.size, (unsigned long long)declared);
 }
 
+/* Says what the file is instead, where that can be told. */
+static PareStatus refuse_other(const PareFile *f, PareError *err) {
+    const char *what = "";
+    PareContent content = pare_content_sniff(&f->map, &what);
+    if (content == PARE_CONTENT_UNKNOWN)
+        return pare_error_set(err, PARE_E_FORMAT, "%s: not a .pare file", f->path);
+    if (content != PARE_CONTENT_OTHER)
+        what = "this is a checkpoint's weights file; pare-convert makes a .pare file of its folder";
+    return pare_error_set(err, PARE_E_FORMAT, "%s: not a .pare file: %s", f->path, what);
+}
+
 static PareStatus check_header(const PareFile *f, PareError *err) {
     const uint8_t *h = f->map.data;
     if (f->map.size < PARE_FILE_MAGIC_SIZE || memcmp(h, PARE_FILE_MAGIC, PARE_FILE_MAGIC_SIZE) != 0)
-        return pare_error_set(err, PARE_E_FORMAT, "%s: not a .pare file", f->path);
+        return refuse_other(f, err);
     if (f->map.size < PARE_HEADER_SIZE)
         return pare_error_set(err, PARE_E_FORMAT, "%s: truncated: %zu bytes hold no header",
                               f->path, f->map.size);
