@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/log.h"
 #include "core/options.h"
 #include "formats/blocks.h"
 #include "runtime/metadata.h"
@@ -83,9 +84,10 @@ static PareStatus check_range(const Job *j, const PareFileTensor *t, PareDtype t
     if (beyond == 0)
         return PARE_OK;
     return pare_error_set(j->err, PARE_E_FORMAT,
-                          "%s: tensor '%s' has %zu values beyond what F16 can hold (largest %g); "
+                          "%s: tensor '%s' has %zu value%s beyond what F16 can hold (largest %g); "
                           "add --keep '%s=f32' or use bf16",
-                          j->o->input, t->name, beyond, (double)largest, t->name);
+                          j->o->input, t->name, beyond, beyond == 1 ? "" : "s", (double)largest,
+                          t->name);
 }
 
 static PareStatus grow(Job *j, uint64_t bytes) {
@@ -100,7 +102,15 @@ static PareStatus grow(Job *j, uint64_t bytes) {
     return PARE_OK;
 }
 
-/* || W - W' || / || W ||, row by row in double. */
+/* Whoever converted them asked for such values; they are not passed on unseen. */
+static void warn_nonfinite(const Job *j, const PareFileTensor *t, size_t count) {
+    size_t bad = pare_count_nonfinite(t->data, count);
+    if (bad)
+        pare_log_warn("%s: tensor '%s' holds %zu NaN or infinite value%s", j->o->input, t->name,
+                      bad, bad == 1 ? "" : "s");
+}
+
+/* || W - W' || / || W ||, row by row in double; NaN where W holds one. */
 static PareStatus relative_error(Job *j, const PareFileTensor *from, const PareFileTensor *to,
                                  double *out) {
     size_t N = (size_t)from->shape[0], K = (size_t)from->shape[1];
@@ -124,7 +134,7 @@ static PareStatus relative_error(Job *j, const PareFileTensor *from, const PareF
         }
     }
     pare_free(row);
-    *out = norm > 0 ? sqrt(difference / norm) : 0;
+    *out = norm == 0 ? 0 : sqrt(difference / norm);
     return PARE_OK;
 }
 
@@ -139,6 +149,7 @@ static PareStatus pack(Job *j, const PareFileTensor *from, PareFileTensor *to, d
         st = grow(j, to->bytes);
     if (st)
         return st;
+    warn_nonfinite(j, from, N * K);
     if (to->dtype == PARE_I8)
         pare_blocks_pack_i8(from->data, N, K, j->blob);
     else
