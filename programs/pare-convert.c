@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
          .letter = 'n',
          .name = "dry-run",
          .target = &s.dry_run,
-         .help = "check everything, print what would be done, and write nothing"},
+         .help = "check all but the values, print what would be done, and write nothing"},
         {.kind = PARE_OPT_FLAG,
          .letter = 'f',
          .name = "force",
