@@ -52,11 +52,22 @@ typedef struct {
     PareError *err;
 } Job;
 
+/* Does the rule name this stored tensor, or one that shares its values? */
+static bool names(const Job *j, const char *glob, const char *tensor) {
+    const PareFile *f = pare_model_file(j->model);
+    bool found = pare_glob_match(glob, tensor);
+    for (size_t i = 0; i < pare_file_count(f) && !found; i++) {
+        const PareFileTensor *t = pare_file_tensor(f, i);
+        found = t->alias_of && strcmp(t->alias_of, tensor) == 0 && pare_glob_match(glob, t->name);
+    }
+    return found;
+}
+
 static PareDtype choose(const Job *j, const PareSlot *s) {
     if (s->role != PARE_ROLE_MATRIX && s->role != PARE_ROLE_EMBEDDING)
         return PARE_F32;
     for (size_t i = 0; i < j->o->keep_count; i++)
-        if (pare_glob_match(j->o->keep[i].glob, s->name)) {
+        if (names(j, j->o->keep[i].glob, s->name)) {
             j->used[i] = true;
             return j->o->keep[i].dtype;
         }
@@ -315,9 +326,11 @@ static PareStatus write_with_self_test(Job *j) {
 static bool result_is_bit_exact(const Job *j) {
     const PareSlots *slots = pare_model_slots(j->model);
     for (size_t i = 0; i < slots->count; i++) {
-        PareRole role = slots->items[i].role;
-        if ((role == PARE_ROLE_MATRIX || role == PARE_ROLE_EMBEDDING) &&
-            choose(j, &slots->items[i]) == PARE_F32)
+        const PareSlot *s = &slots->items[i];
+        bool matrix = s->role == PARE_ROLE_MATRIX || s->role == PARE_ROLE_EMBEDDING;
+        if (pare_file_find(pare_model_file(j->model), s->name)->alias_of)
+            continue; /* what it shares is asked for */
+        if (matrix && choose(j, s) == PARE_F32)
             return false;
     }
     return pare_model_description(j->model)->head.kind != PARE_HEAD_NONE;

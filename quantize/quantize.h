@@ -14,7 +14,8 @@
 #include "core/log.h"
 #include "core/tensor.h"
 
-/* Tensors whose name matches `glob` get this format instead. */
+/* Tensors whose name matches `glob` get this format instead, and so do tensors that share their
+ * values with such a one. */
 typedef struct {
     const char *glob;
     PareDtype dtype; /* F32, F16, BF16 or I8 */

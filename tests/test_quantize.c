@@ -232,6 +232,33 @@ static void test_keep(void **state) {
     unlink(f32), unlink(q);
 }
 
+/* A rule that names one of several tensors with the same values keeps the values, whichever of them
+ * the file stores: BART's output matrix is its decoder's and its encoder's table. */
+static void test_keep_shared(void **state) {
+    static const char *const NAMES[] = {"head.output.*", "encoder.embed.*", "decoder.embed.*"};
+    (void)state;
+    PareError err = {0};
+    PareQuantizeTotals totals;
+    const char *f32 = path_of("f32.pare"), *q = path_of("q.pare");
+    convert("bart", f32);
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        for (int self_test = 0; self_test <= 1; self_test++) {
+            const PareKeepRule rule = {NAMES[i], PARE_F32};
+            PareQuantizeOptions o = {.input = f32,
+                                     .output = q,
+                                     .to = PARE_I8,
+                                     .keep = &rule,
+                                     .keep_count = 1,
+                                     .force = true,
+                                     .self_test = self_test};
+            ok(pare_quantize(&o, &totals, &err), &err);
+            assert_int_equal(dtype_of(q, "head.output.weight"), PARE_F32);
+            assert_int_equal(dtype_of(q, "encoder.embed.tokens"), PARE_F32);
+            assert_int_equal(dtype_of(q, "decoder.layers.0.ffn.in.weight"), PARE_I8);
+        }
+    unlink(f32), unlink(q);
+}
+
 static void refused(const PareQuantizeOptions *o, PareStatus status, const char *words) {
     PareError err = {0};
     PareQuantizeTotals totals;
@@ -276,9 +303,10 @@ static void test_keep_parse(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),      cmocka_unit_test(test_same_bytes_twice),
-        cmocka_unit_test(test_self_test), cmocka_unit_test(test_keep),
-        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_keep_parse),
+        cmocka_unit_test(test_bits),        cmocka_unit_test(test_same_bytes_twice),
+        cmocka_unit_test(test_self_test),   cmocka_unit_test(test_keep),
+        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_keep_parse),
+        cmocka_unit_test(test_keep_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
