@@ -76,7 +76,7 @@ static size_t scan_row(const Search *s, Beam *b, size_t row, float *scores) {
         Candidate c = {scores[i] + b->scores[row], (uint32_t)row, (int32_t)i};
         count = insert(list, count, s->keep, c);
         if (count == s->keep)
-            floor = list[count - 1].score - b->scores[row] - 1e-3F; /* a safe lower bound */
+            floor = scores[list[count - 1].id]; /* of equals the earlier id wins: it is there */
     }
     return count;
 }

@@ -36,6 +36,8 @@ static PareStatus allocate_cache(PareDecoder *d, size_t slots) {
         return out_of_memory(d);
     for (uint32_t l = 0; l < stack->layer_count; l++) {
         const PareAttentionShape *a = &stack->layers[l].self;
+        if (a->heads == 0) /* the sublayer was removed */
+            continue;
         size_t row = (size_t)a->kv_heads * a->head_size * sizeof(float);
         d->cache.k[l] = pare_alloc(slots, row);
         d->cache.v[l] = pare_alloc(slots, row);
@@ -83,8 +85,18 @@ static void attend_to(const PareDecoder *d, PareRows *row, size_t sentence) {
     row->memory_count = d->encoded[sentence].count;
 }
 
+/* Relative biases follow the longest text: a limit that is never reached costs nothing. */
+static PareStatus reach_rows(PareDecoder *d, PareHypothesis **hypotheses, size_t count) {
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++)
+        longest = hypotheses[i]->length > longest ? hypotheses[i]->length : longest;
+    return d->run.status = pare_session_reach(d->s, longest, d->run.err);
+}
+
 PareStatus pare_decoder_step(PareDecoder *d, PareHypothesis **hypotheses, size_t count) {
     PareArena *arena = d->run.arena;
+    if (reach_rows(d, hypotheses, count))
+        return d->run.status;
     PareRows *rows = pare_arena_alloc(arena, count, sizeof *rows);
     int32_t *ids = pare_arena_alloc_raw(arena, count, sizeof *ids);
     uint32_t *positions = pare_arena_alloc_raw(arena, count, sizeof *positions);
@@ -198,8 +210,6 @@ PareStatus pare_decoder_start(PareDecoder *d, PareSession *s, const PareSequence
         st = encode(d, sequences);
     if (!st)
         st = find_limits(d, sequences);
-    if (!st)
-        st = pare_session_reach(s, d->limit, err);
     for (size_t i = 0; i < count; i++)
         slots += d->prompt[i] + (d->limits[i] - d->prompt[i]) * beams;
     if (!st && slots > INT32_MAX)
@@ -220,6 +230,34 @@ PareStatus pare_decoder_store(PareDecoder *d, const int32_t *ids, size_t count, 
     return PARE_OK;
 }
 
+/* Ids that a setting would write or forbid must exist. End tokens that do not exist never come,
+ * which is what they mean. */
+static PareStatus check_vocabulary(const PareGeneration *g, size_t vocabulary, PareError *err) {
+    const struct {
+        const char *name;
+        int32_t id;
+    } forced[] = {{"forced_bos_token_id", g->forced_bos}, {"forced_eos_token_id", g->forced_eos}};
+    const char *name = NULL;
+    int32_t id = -1;
+    for (size_t i = 0; i < 2; i++)
+        if (forced[i].id >= 0 && (size_t)forced[i].id >= vocabulary) {
+            name = forced[i].name;
+            id = forced[i].id;
+        }
+    for (uint32_t w = 0; w < g->bad_word_count; w++)
+        for (uint32_t i = 0; i < g->bad_words[w].count; i++)
+            if (g->bad_words[w].ids[i] < 0 || (size_t)g->bad_words[w].ids[i] >= vocabulary) {
+                name = "bad_words_ids";
+                id = g->bad_words[w].ids[i];
+            }
+    if (!name)
+        return PARE_OK;
+    return pare_error_set(err, PARE_E_FORMAT,
+                          "generation settings: %s holds the id %d; the decoder's vocabulary has "
+                          "%zu",
+                          name, id, vocabulary);
+}
+
 PareStatus pare_session_generate(PareSession *s, const PareSequence *sequences, size_t count,
                                  const PareGeneration *g, PareGenerated *out, PareError *err) {
     PareStatus st = pare_generation_check(g, "generation settings", err);
@@ -228,6 +266,8 @@ PareStatus pare_session_generate(PareSession *s, const PareSequence *sequences, 
                             "the model has no language-model head, so it cannot generate");
     if (!st && !s->transformer.d->stacks[PARE_DECODER].present)
         st = pare_error_set(err, PARE_E_UNSUPPORTED, "the model has no decoder to generate with");
+    if (!st)
+        st = check_vocabulary(g, s->transformer.d->stacks[PARE_DECODER].vocabulary, err);
     for (size_t i = 0; i < count && !st; i++) {
         char what[64];
         snprintf(what, sizeof what, "input %zu", i + 1);

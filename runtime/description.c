@@ -71,11 +71,13 @@ static PareStatus check_attention(const Check *c, const PareAttentionShape *a, c
     return st;
 }
 
-static PareStatus check_layers(const Check *c, const PareStack *s, bool can_cross) {
+static PareStatus check_layers(const Check *c, const PareStack *s, bool causal, bool can_cross) {
     PareStatus st = check_range(c, "layers", s->layer_count, 0, MAX_LAYERS);
     for (uint32_t i = 0; i < s->layer_count && !st; i++) {
         const PareLayerShape *l = &s->layers[i];
         st = check_attention(c, &l->self, "self heads");
+        if (!st && l->self.window && !causal)
+            st = refuse(c, "self window", l->self.window, "0: only causal attention has one");
         if (!st)
             st = check_attention(c, &l->cross, "cross heads");
         if (!st && l->cross.heads && !can_cross)
@@ -101,7 +103,7 @@ static PareStatus check_positions(const Check *c, const PareStack *s) {
     return st;
 }
 
-static PareStatus check_stack(const Check *c, const PareStack *s, bool can_cross) {
+static PareStatus check_stack(const Check *c, const PareStack *s, bool causal, bool can_cross) {
     PareStatus st = check_range(c, "width", s->width, 1, MAX_WIDTH);
     if (!st)
         st = check_range(c, "embedding_width", s->embedding_width, 1, MAX_WIDTH);
@@ -115,7 +117,19 @@ static PareStatus check_stack(const Check *c, const PareStack *s, bool can_cross
         st = refuse(c, "norm_eps", (double)s->norm_eps, "a small number, zero or more");
     if (!st && !isfinite(s->embedding_scale))
         st = refuse(c, "embedding_scale", (double)s->embedding_scale, "a finite number");
-    return st ? st : check_layers(c, s, can_cross);
+    return st ? st : check_layers(c, s, causal, can_cross);
+}
+
+/* A language-model head multiplies with a matrix as wide as the tables; without a transform the
+ * hidden state itself must be that wide. */
+static PareStatus check_output_width(const Check *c, const PareDescription *d) {
+    const PareStack *top = &d->stacks[pare_description_top(d)];
+    if (d->head.kind != PARE_HEAD_LM || d->head.transform || top->embedding_width == top->width)
+        return PARE_OK;
+    return pare_error_set(c->err, PARE_E_FORMAT,
+                          "%s: embedding_width is %u and width %u; a language-model head without "
+                          "a transform needs both to be equal",
+                          c->where, top->embedding_width, top->width);
 }
 
 static PareStatus check_head(const Check *c, const PareDescription *d) {
@@ -128,7 +142,7 @@ static PareStatus check_head(const Check *c, const PareDescription *d) {
         st = refuse(c, "pool", 0, "a pooled position for a sequence head");
     if (!st && (!isfinite(h->scale) || h->scale <= 0))
         st = refuse(c, "scale", (double)h->scale, "a positive number");
-    return st;
+    return st ? st : check_output_width(c, d);
 }
 
 PareStatus pare_description_check(const PareDescription *d, const char *where, PareError *err) {
@@ -143,7 +157,7 @@ PareStatus pare_description_check(const PareDescription *d, const char *where, P
             continue;
         if (stack->cross && !can_cross)
             return refuse(&c, "cross", 1, "false without an encoder to attend to");
-        PareStatus st = check_stack(&c, stack, can_cross);
+        PareStatus st = check_stack(&c, stack, s == PARE_DECODER, can_cross);
         if (st)
             return st;
     }

@@ -221,17 +221,23 @@ static PareStatus read_fields(void *object, const Field *fields, size_t count,
     return PARE_OK;
 }
 
+static PareStatus read_attention(PareAttentionShape *a, const char *name, const PareJson *layer,
+                                 const char *where, PareError *err) {
+    const PareJson *n = pare_json_get(layer, name);
+    if (!pare_json_is_object(n))
+        return bad_field(where, name, "an object in every layer", err);
+    return read_fields(a, ATTENTION_FIELDS, COUNT(ATTENTION_FIELDS), NULL, n, where, err);
+}
+
 static PareStatus read_layer(PareLayerShape *l, bool cross, const PareJson *n, const char *where,
                              PareError *err) {
     static const Field FFN[] = {FIELD(PareLayerShape, F_U32, ffn)};
     const char *extra[] = {"self", cross ? "cross" : NULL, NULL};
     PareStatus st = read_fields(l, FFN, 1, extra, n, where, err);
     if (!st)
-        st = read_fields(&l->self, ATTENTION_FIELDS, COUNT(ATTENTION_FIELDS), NULL,
-                         pare_json_get(n, "self"), where, err);
+        st = read_attention(&l->self, "self", n, where, err);
     if (!st && cross)
-        st = read_fields(&l->cross, ATTENTION_FIELDS, COUNT(ATTENTION_FIELDS), NULL,
-                         pare_json_get(n, "cross"), where, err);
+        st = read_attention(&l->cross, "cross", n, where, err);
     return st;
 }
 
@@ -264,9 +270,13 @@ PareStatus pare_description_read(const PareJson *object, const char *where, Pare
         const PareJson *n = pare_json_get(object, KEYS[s]);
         if (!n)
             st = pare_error_set(err, PARE_E_FORMAT, "%s: field \"%s\" is missing", where, KEYS[s]);
+        else if (!pare_json_is_null(n) && !pare_json_is_object(n))
+            st = bad_field(where, KEYS[s], "an object or null", err);
         else if (!pare_json_is_null(n))
             st = read_stack(out, (PareStackIndex)s, n, where, err);
     }
+    if (!st && !pare_json_is_object(pare_json_get(object, "head")))
+        st = bad_field(where, "head", "an object", err);
     if (!st)
         st = read_fields(&out->head, HEAD_FIELDS, COUNT(HEAD_FIELDS), NULL,
                          pare_json_get(object, "head"), where, err);

@@ -202,6 +202,10 @@ PareStatus pare_generation_check(const PareGeneration *g, const char *where, Par
     if (!isfinite(g->length_penalty))
         return pare_error_set(err, PARE_E_FORMAT, "%s: length_penalty must be a finite number",
                               where);
+    for (uint32_t i = 0; i < g->bad_word_count; i++)
+        if (g->bad_words[i].count == 0)
+            return pare_error_set(err, PARE_E_FORMAT, "%s: bad_words_ids holds an empty list",
+                                  where);
     return PARE_OK;
 }
 

@@ -130,8 +130,9 @@ static uint32_t bucket_of(int64_t distance, uint32_t buckets, uint32_t max_dista
         return base + (uint32_t)n;
     float ratio = (float)log((double)((float)n / (float)exact)) /
                   (float)log((double)max_distance / (double)exact);
-    uint32_t large = exact + (uint32_t)(ratio * (float)(buckets - exact));
-    return base + (large < buckets - 1 ? large : buckets - 1);
+    float steps = ratio * (float)(buckets - exact); /* compared first: it may exceed any integer */
+    uint32_t last = buckets - 1;
+    return base + (steps < (float)(last - exact) ? exact + (uint32_t)steps : last);
 }
 
 PareStatus pare_relative_expand(const float *table, uint32_t buckets, uint32_t max_distance,
