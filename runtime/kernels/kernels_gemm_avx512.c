@@ -114,9 +114,7 @@ INLINE void half_panel(const HalfProduct *p, size_t n, const size_t blocks, cons
 INLINE void gemm_half(const HalfProduct *p, size_t n, const bool brain) {
     for (; n + (BLOCKS - 1) * BLOCK < p->n1; n += BLOCKS * BLOCK)
         half_panel(p, n, BLOCKS, brain);
-    for (; n + BLOCK < p->n1; n += 2 * BLOCK)
-        half_panel(p, n, 2, brain);
-    if (n < p->n1)
+    for (; n < p->n1; n += BLOCK)
         half_panel(p, n, 1, brain);
 }
 

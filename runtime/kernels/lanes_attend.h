@@ -15,7 +15,8 @@ LANES_INLINE const float *key_row(const PareAttend *a, const float *base, size_t
     return base + (a->slots ? (size_t)a->slots[j] : j) * stride;
 }
 
-/* The dot products of `rows` queries from r on with 4 keys: dots[row] holds one for each key. */
+/* The dot products of `rows` queries from r on with 4 keys: dots[row] holds one for each key. Zeros
+ * stand for missing elements: at most a zero's sign could tell, and softmax does not see that. */
 LANES_INLINE void dot_tile(const PareAttend *a, size_t r, const float *const key[SCORE_KEYS],
                            __m128 *dots, const size_t rows) {
     const float *q = a->q + r * a->q_stride;
@@ -43,12 +44,16 @@ LANES_INLINE void dot_tile(const PareAttend *a, size_t r, const float *const key
     if (d < a->D) {
         const Lanes zero = lanes_set1(0.0f);
         size_t n = a->D - d;
+        Lanes k[SCORE_KEYS];
+        PARE_UNROLL
+        for (size_t c = 0; c < SCORE_KEYS; c++)
+            k[c] = lanes_load_part(key[c] + d, n, zero);
         PARE_UNROLL
         for (size_t i = 0; i < rows; i++) {
             Lanes x = lanes_load_part(q + i * a->q_stride + d, n, zero);
             PARE_UNROLL
             for (size_t c = 0; c < SCORE_KEYS; c++)
-                sum[i][c] = lanes_fma_part(x, lanes_load_part(key[c] + d, n, zero), sum[i][c], n);
+                sum[i][c] = lanes_fma(x, k[c], sum[i][c]);
         }
     }
     PARE_UNROLL

@@ -82,10 +82,6 @@ static inline Lanes lanes_fma(Lanes a, Lanes b, Lanes c) {
     return (Lanes){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
 
-static inline Lanes lanes_fma_part(Lanes a, Lanes b, Lanes c, size_t n) {
-    return lanes_blend(lanes_fma(a, b, c), c, n);
-}
-
 static inline Lanes lanes_max(Lanes a, Lanes b) {
     return (Lanes){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
 }

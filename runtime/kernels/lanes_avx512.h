@@ -65,11 +65,6 @@ static inline Lanes lanes_fma(Lanes a, Lanes b, Lanes c) {
     return _mm512_fmadd_ps(a, b, c);
 }
 
-/* Lanes n and up keep c. */
-static inline Lanes lanes_fma_part(Lanes a, Lanes b, Lanes c, size_t n) {
-    return _mm512_mask3_fmadd_ps(a, b, c, lanes_mask(n));
-}
-
 /* a > b ? a : b, and a < b ? a : b. */
 static inline Lanes lanes_max(Lanes a, Lanes b) {
     return _mm512_max_ps(a, b);

@@ -32,7 +32,8 @@ static inline float row_sum(const float *x, size_t N) {
     return lanes_fold(sum);
 }
 
-/* The sum of (x - mean)^2; no lane is ever -0 here either. */
+/* The sum of (x - mean)^2; no lane is ever -0 here either. Where the mean is not finite, what
+ * stands for missing elements gives NaN, but so does the whole row. */
 static inline float row_squares(const float *x, float mean, size_t N) {
     Lanes sum = lanes_set1(0.0f), shift = lanes_set1(mean);
     size_t i = 0;
@@ -42,7 +43,6 @@ static inline float row_squares(const float *x, float mean, size_t N) {
     }
     if (i < N) {
         Lanes d = lanes_sub(lanes_load_part(x + i, N - i, shift), shift);
-        d = lanes_keep(d, N - i); /* infinity minus infinity is no zero */
         sum = lanes_fma(d, d, sum);
     }
     return lanes_fold(sum);
