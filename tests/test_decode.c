@@ -100,8 +100,10 @@ static void test_bad_words(void **state) {
     /* The end token alone cannot be a bad word; a sequence that it ends can. */
     g.eos = (PareIdList){eos, 2};
     check(&g, FAR, IDS(0), ROW);
-    g.eos = (PareIdList){two + 1, 1};
-    check(&g, FAR, IDS(0, 1), EXPECT(1, 2, GONE, -2, 0.5F, GONE));
+    for (size_t i = 0; i < 2; i++) {
+        g.eos = (PareIdList){two + i, 1};
+        check(&g, FAR, IDS(0, 1), EXPECT(1, 2, GONE, -2, 0.5F, GONE));
+    }
 }
 
 static void test_min_length(void **state) {
@@ -410,6 +412,17 @@ static size_t length_of(const Plain *p, const Text *t) {
     return n < p->limit ? n + 1 : n;
 }
 
+/* Two texts of the same pairs of words in another order have the same score but for rounding. */
+static bool is_among_best(const Plain *p, const PareGenerated *out) {
+    for (size_t i = 0; i < p->g->num_beams; i++) {
+        const Text *t = &p->finished[i];
+        if (p->finished[0].score - t->score < 1e-5F && out->count == length_of(p, t) &&
+            memcmp(out->ids, t->ids, out->count * sizeof *t->ids) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void compare_beams(const Bigram *b, const PareGeneration *g, const int32_t *prompt,
                           size_t count) {
     Plain p = {.b = b, .g = g, .prompt = count, .limit = g->max_length, .length = count};
@@ -422,13 +435,13 @@ static void compare_beams(const Bigram *b, const PareGeneration *g, const int32_
     while (plain_step(&p))
         ;
     PareGenerated out = generate(b, g, prompt, count);
-    expect(&out, p.finished[0].ids, length_of(&p, &p.finished[0]));
+    assert_true(is_among_best(&p, &out));
     assert_true(fabs(out.score - (double)p.finished[0].score) < 1e-4);
 }
 
 /* A choice of settings: every field that beams look at. */
 static PareGeneration draw(uint64_t trial, int32_t *eos) {
-    static const float PENALTIES[] = {1, 2, 0.6F, 0, -1};
+    static const float PENALTIES[] = {1, 2, 0.6F, 0, -0.3F};
     PareGeneration g = pare_generation_defaults();
     uint64_t at = 0;
     g.num_beams = 2 + (uint32_t)pare_random_below(1, trial, at++, BEAMS - 1);
@@ -453,6 +466,8 @@ static void test_beams(void **state) {
         for (uint64_t i = 0; i < WORDS * WORDS; i++) /* sharp and flat ones */
             b.next[i / WORDS][i % WORDS] =
                 (float)pare_random_below(2, m, i, 1 << 20) / (float)(1 << 20) * (float)(1 + 2 * m);
+        for (size_t i = 0; m % 2 && i < WORDS; i++) /* texts that end soon */
+            b.next[i][eos[i % 3]] += (float)(1 + m);
         open_bigram(&b);
         for (uint64_t t = 0; t < TRIALS; t++) {
             PareGeneration g = draw(m * TRIALS + t, eos);

@@ -256,6 +256,17 @@ static void test_keep_shared(void **state) {
             assert_int_equal(dtype_of(q, "encoder.embed.tokens"), PARE_F32);
             assert_int_equal(dtype_of(q, "decoder.layers.0.ffn.in.weight"), PARE_I8);
         }
+    /* The first rule counts for all that share; the second one is left without a tensor. */
+    const PareKeepRule rules[] = {{"encoder.embed.*", PARE_F16}, {"head.output.*", PARE_F32}};
+    PareQuantizeOptions o = {.input = f32,
+                             .output = q,
+                             .to = PARE_I8,
+                             .keep = rules,
+                             .keep_count = 2,
+                             .force = true,
+                             .self_test = true};
+    assert_int_equal(pare_quantize(&o, &totals, &err), PARE_E_USAGE);
+    assert_non_null(strstr(err.message, "head.output.*"));
     unlink(f32), unlink(q);
 }
 

@@ -113,6 +113,16 @@ static bool generates(int kind) {
 
 /* -- failing allocations -- */
 
+/* Activations in arenas that ask for memory every time, so that each operator's request can fail.
+ */
+static PareStatus make_arenas_small(PareSession *s, PareError *err) {
+    pare_arena_destroy(s->arena);
+    pare_arena_destroy(s->result_arena);
+    s->arena = pare_arena_create(1);
+    s->result_arena = pare_arena_create(1);
+    return s->arena && s->result_arena ? PARE_OK : pare_memory_error(err, "arenas");
+}
+
 /* Everything that a program does with a model. */
 static PareStatus use(const char *path, int kind, const Input *in, PareError *err) {
     PareModel *m = NULL;
@@ -121,6 +131,8 @@ static PareStatus use(const char *path, int kind, const Input *in, PareError *er
     PareStatus st = pare_model_open(path, &m, err);
     if (!st)
         st = pare_session_create(m, 2, &s, err);
+    if (!st)
+        st = make_arenas_small(s, err);
     if (!st)
         st = pare_session_run(s, in->q, COUNT, PARE_ROWS_LOGITS, ignore_row, NULL, err);
     for (uint32_t beams = 1; beams <= 3 && !st && generates(kind); beams += 2) {
