@@ -14,11 +14,10 @@ static PareStatus check_generate(PareRunner *r, PareError *err) {
  * whole batch. The last token is never read, so it needs no position. */
 static PareStatus check_prompt(const PareRunner *r, const PareInput *in, const char *where,
                                PareError *err) {
-    const PareGeneration *g = &r->generation;
     bool encoder = r->description->stacks[PARE_ENCODER].present;
     size_t prompt = encoder ? 1 : in->ids.count;
-    size_t limit = g->max_new_tokens ? prompt + g->max_new_tokens : g->max_length;
     size_t positions = pare_inputs_positions(r->description, PARE_DECODER);
+    size_t limit = pare_generation_limit(&r->generation, prompt, positions);
     if (limit <= prompt)
         return pare_error_set(err, PARE_E_FORMAT,
                               "%s: the prompt has %zu tokens, so a max_length of %zu leaves none "

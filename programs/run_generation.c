@@ -80,9 +80,6 @@ static void set_numbers(const PareRunOptions *o, PareGeneration *g) {
         g->max_length = (uint32_t)o->max_length;
         g->max_new_tokens = 0; /* the file's would win over it */
     }
-    /* As transformers 5 has it: a length that nobody set is 20 tokens behind the prompt. */
-    else if (g->max_length == pare_generation_defaults().max_length && !g->max_new_tokens)
-        g->max_new_tokens = g->max_length;
     if (o->given.max_new_tokens)
         g->max_new_tokens = (uint32_t)o->max_new_tokens;
     if (o->given.min_length)

@@ -119,11 +119,10 @@ PareStatus pare_decoder_step(PareDecoder *d, PareHypothesis **hypotheses, size_t
 /* -- starting -- */
 
 static PareStatus find_limits(PareDecoder *d, const PareSequence *sequences) {
-    const PareGeneration *g = d->g;
     size_t positions = pare_session_max_positions(d->s, true);
     for (size_t i = 0; i < d->sentences; i++) {
         d->prompt[i] = d->encoded ? 1 : sequences[i].count;
-        size_t limit = g->max_new_tokens ? d->prompt[i] + g->max_new_tokens : g->max_length;
+        size_t limit = pare_generation_limit(d->g, d->prompt[i], positions);
         if (limit <= d->prompt[i])
             return d->run.status = pare_error_set(
                        d->run.err, PARE_E_FORMAT,

@@ -7,7 +7,6 @@
 
 PareGeneration pare_generation_defaults(void) {
     return (PareGeneration){.num_beams = 1,
-                            .max_length = 20,
                             .length_penalty = 1.0F,
                             .repetition_penalty = 1.0F,
                             .bos = -1,
@@ -189,6 +188,15 @@ PareStatus pare_generation_read(PareGeneration *g, const PareJson *o, const char
     if (!st)
         st = read_bad_words(g, o, where, arena, err);
     return st ? st : pare_generation_check(g, where, err);
+}
+
+size_t pare_generation_limit(const PareGeneration *g, size_t prompt, size_t positions) {
+    enum { UNSET = 20 };
+    if (g->max_new_tokens)
+        return prompt + g->max_new_tokens;
+    if (g->max_length)
+        return g->max_length;
+    return positions && prompt + UNSET > positions ? positions : prompt + UNSET;
 }
 
 PareStatus pare_generation_check(const PareGeneration *g, const char *where, PareError *err) {

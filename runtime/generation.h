@@ -3,6 +3,7 @@
 #define PARE_RUNTIME_GENERATION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/buffer.h"
@@ -33,7 +34,7 @@ typedef struct {
     bool renormalize_logits;
 } PareGeneration;
 
-/* transformers' own defaults: greedy, max_length 20, penalty 1, nothing else. */
+/* transformers' own defaults: greedy, no length set, penalty 1, nothing else. */
 PareGeneration pare_generation_defaults(void);
 /* Reads the members that are present of a config.json or generation_config.json object (both use
  * the same names) over what `g` holds. A setting that would change the result and that is not
@@ -43,6 +44,9 @@ PareStatus pare_generation_read(PareGeneration *g, const PareJson *object, const
                                 PareArena *arena, PareError *err);
 /* The JSON object that generation_read reads back. */
 void pare_generation_write(const PareGeneration *g, PareBuffer *out);
+/* The longest text behind a prompt of `prompt` ids, prompt included: max_new_tokens, else
+ * max_length, else 20 new ids as far as the decoder's `positions` (0: no limit) reach. */
+size_t pare_generation_limit(const PareGeneration *g, size_t prompt, size_t positions);
 PareStatus pare_generation_check(const PareGeneration *g, const char *where, PareError *err);
 
 #endif

@@ -486,13 +486,33 @@ static int set_up(void **state) {
     return 0;
 }
 
+/* As transformers 5: an unset length is 20 new ids, as far as the positions reach. */
+static void test_limits(void **state) {
+    (void)state;
+    PareGeneration g = pare_generation_defaults();
+    assert_int_equal(pare_generation_limit(&g, 1, 0), 21);
+    assert_int_equal(pare_generation_limit(&g, 30, 64), 50);
+    assert_int_equal(pare_generation_limit(&g, 50, 64), 64);
+    g.max_length = 20;
+    assert_int_equal(pare_generation_limit(&g, 1, 64), 20);
+    assert_int_equal(pare_generation_limit(&g, 50, 64), 20); /* refused where it is used */
+    g.max_new_tokens = 100;
+    assert_int_equal(pare_generation_limit(&g, 7, 64), 107);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_set),     cmocka_unit_test(test_repetition_penalty),
-        cmocka_unit_test(test_no_repeat_ngram), cmocka_unit_test(test_bad_words),
-        cmocka_unit_test(test_min_length),      cmocka_unit_test(test_forced),
-        cmocka_unit_test(test_order),           cmocka_unit_test(test_log_softmax),
-        cmocka_unit_test(test_greedy),          cmocka_unit_test(test_beams),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_nothing_set),
+        cmocka_unit_test(test_repetition_penalty),
+        cmocka_unit_test(test_no_repeat_ngram),
+        cmocka_unit_test(test_bad_words),
+        cmocka_unit_test(test_min_length),
+        cmocka_unit_test(test_forced),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_log_softmax),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_beams),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -1,6 +1,6 @@
 /* Matrix products with AVX2, FMA and F16C; kernels_gemm_avx512.c explains the arithmetic. A block
  * of 16 outputs is two registers, so a tile is one block and up to 6 (halves) or 4 (INT8) rows;
- * half products of one or two rows take two blocks to have enough sums in flight. */
+ * half products of one or two rows take more blocks to have enough sums in flight. */
 #include "runtime/kernels/kernels_table.h"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
@@ -8,12 +8,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "runtime/kernels/prefetch.h"
 #include "runtime/kernels/unroll.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
 /* STRIP_I8: columns whose weights stay in the cache while all rows pass. */
-enum { BLOCK = 16, DEPTH = 4, ROWS = 6, WIDE_BLOCKS = 2, ROWS_I8 = 4, STRIP_I8 = 128 };
+enum { BLOCK = 16, DEPTH = 4, ROWS = 6, WIDE_BLOCKS = 4, ROWS_I8 = 4, STRIP_I8 = 128 };
 
 /* Rows of the next of `tiles` tiles over `left` rows: nearly the same for all.
  *
@@ -79,6 +80,8 @@ INLINE void half_tile(const HalfProduct *p, size_t m, size_t n, const size_t row
         PARE_UNROLL
         for (size_t c = 0; c < 2 * blocks; c++)
             column[c] = widen(w + (c / 2 * p->K + k) * BLOCK + c % 2 * 8, brain);
+        if (k % 2 == 0) /* two of a block's steps share a line */
+            pare_prefetch_next(w + k * BLOCK, p->K * BLOCK * sizeof *w, blocks);
         PARE_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m256 row = _mm256_set1_ps(x[r * p->ldx + k]);
@@ -132,10 +135,10 @@ INLINE void half_panel(const HalfProduct *p, size_t n, const bool brain) {
 }
 
 INLINE void gemm_half(const HalfProduct *p, size_t n, const bool brain) {
-    for (; p->M == 1 && n + BLOCK < p->n1; n += WIDE_BLOCKS * BLOCK)
+    for (; p->M == 1 && n + (WIDE_BLOCKS - 1) * BLOCK < p->n1; n += WIDE_BLOCKS * BLOCK)
         half_tile(p, 0, n, 1, WIDE_BLOCKS, brain);
-    for (; p->M == 2 && n + BLOCK < p->n1; n += WIDE_BLOCKS * BLOCK)
-        half_tile(p, 0, n, 2, WIDE_BLOCKS, brain);
+    for (; p->M == 2 && n + BLOCK < p->n1; n += 2 * BLOCK)
+        half_tile(p, 0, n, 2, 2, brain);
     for (; n < p->n1; n += BLOCK)
         half_panel(p, n, brain);
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "runtime/kernels/prefetch.h"
 #include "runtime/kernels/unroll.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -62,6 +63,8 @@ INLINE void half_tile(const HalfProduct *p, size_t m, size_t n, const size_t row
         PARE_UNROLL
         for (size_t b = 0; b < blocks; b++)
             column[b] = widen(w + (b * p->K + k) * BLOCK, brain);
+        if (k % 2 == 0) /* two of a block's steps share a line */
+            pare_prefetch_next(w + k * BLOCK, p->K * BLOCK * sizeof *w, blocks);
         PARE_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m512 row = _mm512_set1_ps(x[r * p->ldx + k]);
@@ -167,6 +170,7 @@ INLINE void byte_tile(const ByteProduct *p, size_t m, size_t n, const size_t row
         PARE_UNROLL
         for (size_t b = 0; b < blocks; b++)
             column[b] = _mm512_loadu_si512(w + (b * p->K4 + k) * BLOCK);
+        pare_prefetch_next(w + k * BLOCK, p->K4 * BLOCK, blocks);
         PARE_UNROLL
         for (size_t r = 0; r < rows; r++) {
             int32_t four;
@@ -218,7 +222,7 @@ static void gemm_i8(float *y, size_t ldy, const int8_t *x, size_t ldx, const flo
     size_t n = n0;
     for (; n + BLOCK < n1; n += BLOCKS_I8 * BLOCK)
         byte_panel(&p, n, BLOCKS_I8);
-    if (n < n1)
+    for (; n < n1; n += BLOCK)
         byte_panel(&p, n, 1);
 }
 

@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "runtime/kernels/prefetch.h"
 #include "runtime/kernels/unroll.h"
 
 enum { BLOCK = 16, DEPTH = 4, ROWS = 6, BLOCKS = 4 };
@@ -77,6 +78,7 @@ static inline __attribute__((always_inline)) void tile(const Product *p, size_t 
         PARE_UNROLL
         for (size_t b = 0; b < blocks; b++)
             column[b] = _mm512_loadu_si512(w + (b * p->K4 + k) * BLOCK);
+        pare_prefetch_next(w + k * BLOCK, p->K4 * BLOCK, blocks);
         PARE_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m512i row = load_x(x + r * p->ldx + k);
@@ -135,30 +137,30 @@ static void single_row(const Product *p, size_t n) {
     store_block(p, 0, n, _mm512_add_epi32(even, odd));
 }
 
+/* Rows of the next of `tiles` tiles over `left` rows: nearly the same for all, so that 8 rows are
+ * 4 + 4 rather than 6 + 2. */
+static size_t tile_height(size_t left, size_t tiles) {
+    return (left + tiles - 1) / tiles;
+}
+
 static void gemm_i8(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *xscale,
                     const int8_t *w, const float *wscale, const int32_t *sums, const float *bias,
                     size_t M, size_t K4, size_t n0, size_t n1) {
     const Product p = {y, ldy, x, ldx, xscale, w, wscale, sums, bias, K4, n1};
     size_t n = n0;
-    if (M == 1) {
-        for (; n < n1; n += BLOCK)
-            single_row(&p, n);
-        return;
+    for (; M == 1 && n < n1; n += BLOCK)
+        single_row(&p, n);
+    for (size_t blocks; n < n1; n += blocks * BLOCK) {
+        blocks = n1 - n > (BLOCKS - 1) * BLOCK ? BLOCKS : 1;
+        size_t tiles = (M + ROWS - 1) / ROWS;
+        for (size_t m = 0, rows; m < M; m += rows, tiles--) {
+            rows = tile_height(M - m, tiles);
+            if (blocks == BLOCKS)
+                tile_rows(&p, m, n, rows, BLOCKS);
+            else
+                tile_rows(&p, m, n, rows, 1);
+        }
     }
-    /* Tiles of nearly the same height: 8 rows are 4 + 4 rather than 6 + 2. */
-    size_t tiles = (M + ROWS - 1) / ROWS;
-    for (; n + (BLOCKS - 1) * BLOCK < n1; n += BLOCKS * BLOCK)
-        for (size_t t = 0, m = 0; t < tiles; t++) {
-            size_t rows = (M - m + tiles - t - 1) / (tiles - t);
-            tile_rows(&p, m, n, rows, BLOCKS);
-            m += rows;
-        }
-    for (; n < n1; n += BLOCK)
-        for (size_t t = 0, m = 0; t < tiles; t++) {
-            size_t rows = (M - m + tiles - t - 1) / (tiles - t);
-            tile_rows(&p, m, n, rows, 1);
-            m += rows;
-        }
 }
 
 void pare_kernels_gemm_vnni(PareKernels *table) {
