@@ -47,6 +47,7 @@ static const Line lines[] = {
     {I8, "gemm_i8", 4, 768, 3072},
     {I8, "gemm_i8", 1, 768, 3072},
     {I8, "gemm_i8", 1, 768, 50257},
+    {I8, "gemm_i8", 4, 768, 50257},
     {F16, "gemm_f16", 128, 768, 768},
     {F16, "gemm_f16", 128, 3072, 768},
     {F16, "gemm_f16", 8, 768, 3072},
@@ -202,7 +203,7 @@ static void run(const PareKernels *k, const Line *l, const Data *d) {
     }
 }
 
-/* Operations (`*is_bytes` 0) or bytes of one call. M = 1 products are bound by reading weights. */
+/* Operations (`*is_bytes` 0) or bytes of one call. Few rows are bound by reading weights. */
 static double work(const Line *l, int *is_bytes) {
     const double M = (double)l->M, K = (double)l->K, N = (double)l->N;
     *is_bytes = 1;
@@ -210,8 +211,8 @@ static double work(const Line *l, int *is_bytes) {
     case I8:
     case F16:
     case BF16:
-        *is_bytes = l->M == 1;
-        return l->M == 1 ? K * N * (l->entry == I8 ? 1 : 2) : 2 * M * K * N;
+        *is_bytes = l->M == 1 || N > 10000;
+        return *is_bytes ? K * N * (l->entry == I8 ? 1 : 2) : 2 * M * K * N;
     case ATTEND:
         *is_bytes = 0;
         return 4 * M * K * N;
