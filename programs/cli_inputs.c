@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "core/memory.h"
-#include "programs/cli_encode.h"
+#include "text/encode_input.h"
 #include "programs/cli_ids.h"
 
 struct PareInputs {

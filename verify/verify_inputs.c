@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "text/encode_input.h"
 #include "verify/verify_parts.h"
 
 const char *pare_verify_where(const PareVerify *v, size_t line, char *out, size_t size) {
@@ -47,12 +48,9 @@ static PareStatus take_ids(PareVerify *v, const PareDataRow *data, PareVerifyRow
     return status;
 }
 
-/* Encodes one text, cut to `limit` where the user allows it. */
-static PareStatus encode(PareVerify *v, PareSide side, const char *text, size_t size, size_t limit,
-                         PareIds *out, bool *cut, PareError *err) {
-    if (!v->options->truncate || !limit)
-        return pare_tokenizer_encode(v->tokenizer, side, text, size, true, out, err);
-    return pare_tokenizer_encode_limit(v->tokenizer, side, text, size, limit, cut, out, err);
+/* How long a text may become; 0: as long as it is, to be refused later. */
+static size_t limit_of(const PareVerify *v, bool decoder) {
+    return v->options->truncate ? pare_verify_positions(v, decoder) : 0;
 }
 
 static PareStatus encode_source(PareVerify *v, const PareDataRow *data, PareVerifyRow *row,
@@ -62,21 +60,13 @@ static PareStatus encode_source(PareVerify *v, const PareDataRow *data, PareVeri
                               "the models have no tokenizer; expected JSON lines with input_ids");
     if (!data->text)
         return pare_error_set(err, PARE_E_FORMAT, "there is no text");
+    PareText text = {data->text, data->text_size}, other = {data->text_b, data->text_b_size};
+    size_t limit = limit_of(v, false);
     if (!data->text_b)
-        return encode(v, PARE_SIDE_SOURCE, data->text, data->text_size,
-                      pare_verify_positions(v, false), &row->ids, cut, err);
+        return pare_encode_text(v->tokenizer, PARE_SIDE_SOURCE, text, limit, cut, &row->ids, err);
     const PareDescription *d = description(v);
-    size_t limit = pare_verify_positions(v, false);
     row->has_types = d->stacks[PARE_ENCODER].present && d->stacks[PARE_ENCODER].types > 0;
-    PareStatus status =
-        pare_tokenizer_encode_pair(v->tokenizer, data->text, data->text_size, data->text_b,
-                                   data->text_b_size, &row->ids, &row->types, err);
-    if (!status && v->options->truncate && limit && row->ids.count > limit)
-        return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "the two texts have %zu tokens, and the models positions for %zu; "
-                              "pairs are not cut, even with --truncate",
-                              row->ids.count, limit);
-    return status;
+    return pare_encode_pair(v->tokenizer, text, other, limit, cut, &row->ids, &row->types, err);
 }
 
 /* -- labels and targets -- */
@@ -119,11 +109,12 @@ static PareStatus encode_target(PareVerify *v, const PareDataRow *data, PareVeri
         return pare_error_set(err, PARE_E_UNSUPPORTED,
                               "the reference has no decoder_start_token_id");
     pare_buffer_clear(&row->target);
-    pare_buffer_append(&row->target, data->target, data->target_size);
+    PareText target = {data->target, data->target_size};
+    pare_buffer_append(&row->target, target.data, target.size);
     PareStatus status = pare_buffer_ok(&row->target, "a target", err);
     if (!status)
-        status = encode(v, PARE_SIDE_TARGET, data->target, data->target_size,
-                        pare_verify_positions(v, true), &row->targets, cut, err);
+        status = pare_encode_text(v->tokenizer, PARE_SIDE_TARGET, target, limit_of(v, true), cut,
+                                  &row->targets, err);
     if (!status && row->targets.count == 0)
         return pare_error_set(err, PARE_E_FORMAT, "the target has no tokens");
     if (!status)

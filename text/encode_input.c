@@ -1,5 +1,5 @@
 /* Encoding one text or two, and cutting what is too long. */
-#include "programs/cli_encode.h"
+#include "text/encode_input.h"
 
 #include <stdint.h>
 #include <string.h>

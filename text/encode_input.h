@@ -1,6 +1,6 @@
 /* Texts to token ids for a model's input, cut to a limit where that is asked for. */
-#ifndef PARE_PROGRAMS_CLI_ENCODE_H
-#define PARE_PROGRAMS_CLI_ENCODE_H
+#ifndef PARE_TEXT_ENCODE_INPUT_H
+#define PARE_TEXT_ENCODE_INPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
