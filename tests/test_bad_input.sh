@@ -350,7 +350,8 @@ cp small.pare readonly/old.pare
 chmod a-w readonly
 user=(env)
 if [ "$(id -u)" = 0 ]; then
-    user=(setpriv --inh-caps=-dac_override --bounding-set=-dac_override)
+    rights=-dac_override,-dac_read_search
+    user=(setpriv --inh-caps=$rights --bounding-set=$rights)
 fi
 if "${user[@]}" true 2>/dev/null && ! "${user[@]}" touch readonly/x 2>/dev/null; then
     for target in readonly/x readonly/old.pare; do
@@ -362,9 +363,8 @@ if "${user[@]}" true 2>/dev/null && ! "${user[@]}" touch readonly/x 2>/dev/null;
             "${user[@]}" pare-run classify intent.pare -i line -o $target --force
     done
     chmod a-r intent.tsv
-    refused 1 'intent.tsv: cannot open: Permission denied' setpriv \
-        --inh-caps=-dac_override,-dac_read_search --bounding-set=-dac_override,-dac_read_search \
-        pare-run classify intent.pare -i intent.tsv
+    refused 1 'intent.tsv: cannot open: Permission denied' \
+        "${user[@]}" pare-run classify intent.pare -i intent.tsv
     chmod a+r intent.tsv
 else
     skip "read-only folder" "setpriv cannot give up root's rights here"
