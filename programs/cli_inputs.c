@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "core/memory.h"
-#include "text/encode_input.h"
 #include "programs/cli_ids.h"
+#include "text/encode_input.h"
 
 struct PareInputs {
     PareInputOptions options;
