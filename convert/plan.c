@@ -294,11 +294,11 @@ static PareStatus check_complete(Planner *p, const PareStringList *allowed) {
     PareStatus st = list_unused(p, allowed, &unused);
     const char *what = p->model->architecture->name, *file = file_of(p);
     if (!st && missing.count && unused.count)
-        st = pare_error_set(p->err, PARE_E_FORMAT,
-                            "%s: %zu tensors of %s are missing (%.400s) and %zu have no place in "
-                            "it (%.400s)",
-                            file, missing.count, what, end_list(&missing), unused.count,
-                            end_list(&unused));
+        st = pare_error_set(
+            p->err, PARE_E_FORMAT,
+            "%s: not the tensors of %s: %zu are missing (%.400s), %zu have no place in "
+            "it (%.400s)",
+            file, what, missing.count, end_list(&missing), unused.count, end_list(&unused));
     else if (!st && missing.count)
         st = pare_error_set(p->err, PARE_E_FORMAT, "%s: %zu tensor%s of %s missing: %s", file,
                             missing.count, missing.count == 1 ? "" : "s", what, end_list(&missing));

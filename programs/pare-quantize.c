@@ -18,18 +18,19 @@ static struct {
 
 static const PareOption OPTIONS[] = {
     {PARE_OPT_STRING, 'o', "output", &opt.output, "FILE", "the file to write", 0, 0, NULL},
-    {PARE_OPT_STRING, 't', "to", &opt.to, "TYPE", "int8, fp16 or bf16", 0, 0, NULL},
+    {PARE_OPT_STRING, 0, "to", &opt.to, "TYPE", "int8, fp16 or bf16", 0, 0, NULL},
     {PARE_OPT_LIST, 0, "keep", &opt.keep, "GLOB=TYPE",
      "give tensors whose name matches another type (f32, fp16, bf16, int8); the first match counts",
      0, 0, NULL},
     {PARE_OPT_FLAG, 0, "no-self-test", &opt.no_self_test, NULL,
      "leave out the self-test that pare-run --self-test replays", 0, 0, NULL},
-    {PARE_OPT_INT, 0, "threads", &opt.threads, "N",
+    {PARE_OPT_INT, 't', "threads", &opt.threads, "N",
      "threads for the self-test (default: all that the process may use)", 1, 256, NULL},
     {PARE_OPT_FLAG, 'f', "force", &opt.force, NULL, "replace an existing output", 0, 0, NULL},
     {PARE_OPT_FLAG, 0, "json", &opt.json, NULL, "print one JSON object a tensor, then the totals",
      0, 0, NULL},
-    {PARE_OPT_FLAG, 'q', "quiet", &opt.common.quiet, NULL, "no progress and no report", 0, 0, NULL},
+    {PARE_OPT_FLAG, 'q', "quiet", &opt.common.quiet, NULL,
+     "no progress and, but for --json, no report", 0, 0, NULL},
     {PARE_OPT_FLAG, 'v', "verbose", &opt.common.verbose, NULL, "say more about what is done", 0, 0,
      NULL},
 };
@@ -119,7 +120,7 @@ static PareStatus run(const char *input, PareError *err) {
                              .force = opt.force,
                              .self_test = !opt.no_self_test,
                              .threads = (size_t)opt.threads,
-                             .report = opt.common.quiet ? NULL : print_line};
+                             .report = opt.common.quiet && !opt.json ? NULL : print_line};
     PareQuantizeTotals totals;
     PareKeepRule *rules = NULL;
     PareArena *arena = pare_arena_create(0);
@@ -129,7 +130,7 @@ static PareStatus run(const char *input, PareError *err) {
     o.keep = rules;
     if (!st)
         st = pare_quantize(&o, &totals, err);
-    if (!st && !opt.common.quiet)
+    if (!st && o.report)
         print_totals(&totals);
     pare_arena_destroy(arena);
     return st;

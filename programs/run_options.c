@@ -69,8 +69,9 @@ static PareStatus parse_table(PareRunOptions *o, int argc, char **argv, const ch
         FLAG("json", json, "print one JSON object for each input"),
         HEADING("Work"),
         {PARE_OPT_INT, 'b', "batch-size", &o->batch_size, "N",
-         "run up to N inputs together (default: 32); results do not depend on it", 1, 65536,
-         &o->given.batch},
+         "run up to N inputs together (default: 32); results do not depend on it, but for the last "
+         "digits of F32",
+         1, 65536, &o->given.batch},
         PARE_CLI_THREADS(o->common),
         FLAG("self-test", self_test, "replay the self-test that the model file carries"),
         PARE_CLI_OPTIONS(o->common),
