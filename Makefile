@@ -25,7 +25,7 @@ SAN    ?=
 V      ?=
 KEEP_GOING ?=
 
-FOLDERS := core formats text runtime runtime/kernels convert convert/families prune distill \
+FOLDERS := core formats text runtime runtime/kernels api convert convert/families prune distill \
            quantize verify
 
 ccname := $(notdir $(firstword $(CC)))
@@ -133,10 +133,9 @@ $(CLI_A): $(CLI_OBJ) $(O)/members
 	$(q)$(call archive,$(CLI_OBJ))
 
 # The shared library shows exactly what the public header declares.
-$(O)/libpare.map: $(wildcard runtime/pare.h) $(O)/flags
+$(O)/libpare.map: api/pare.h $(O)/flags
 	@{ echo '{ global:'; \
-	   if [ -f runtime/pare.h ]; then grep -o 'pare_[a-z0-9_]* *(' runtime/pare.h | \
-	     tr -d ' (' | sort -u | sed 's/$$/;/'; else echo 'pare_*;'; fi; \
+	   grep -o 'pare_[a-z0-9_]* *(' $< | tr -d ' (' | sort -u | sed 's/$$/;/'; \
 	   echo 'local: *; };'; } >$(tmp) && mv -f $(tmp) $@
 
 $(LIB_SO).$(SOVERSION): $(LIB_OBJ) $(O)/members $(O)/libpare.map
@@ -271,7 +270,8 @@ man_pages  := $(wildcard man/*.1)
 
 $(O)/pare.pc: pare.pc.in FORCE
 	@mkdir -p $(@D)
-	@sed -e 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(libdir)|;s|@INCLUDEDIR@|$(includedir)|' \
+	@sed -e 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(libdir:$(PREFIX)/%=$${prefix}/%)|' \
+	     -e 's|@INCLUDEDIR@|$(includedir:$(PREFIX)/%=$${prefix}/%)|' \
 	     -e 's|@VERSION@|$(VERSION)|;s|@LIBS@|$(pkg_libs)|' $< >$@
 
 install: all $(O)/pare.pc ## into PREFIX (/usr/local), below DESTDIR
@@ -281,7 +281,7 @@ install: all $(O)/pare.pc ## into PREFIX (/usr/local), below DESTDIR
 	$(if $(LIB_SRC),install -m 755 $(LIB_SO).$(SOVERSION) $(DESTDIR)$(libdir)/libpare.so.$(VERSION))
 	$(if $(LIB_SRC),ln -sf libpare.so.$(VERSION) $(DESTDIR)$(libdir)/libpare.so.$(SOVERSION))
 	$(if $(LIB_SRC),ln -sf libpare.so.$(SOVERSION) $(DESTDIR)$(libdir)/libpare.so)
-	$(if $(wildcard runtime/pare.h),install -m 644 runtime/pare.h $(DESTDIR)$(includedir)/pare.h)
+	install -m 644 api/pare.h $(DESTDIR)$(includedir)/pare.h
 	install -m 644 $(O)/pare.pc $(DESTDIR)$(libdir)/pkgconfig/pare.pc
 	$(if $(man_pages),install -d $(DESTDIR)$(mandir)/man1)
 	$(if $(man_pages),install -m 644 $(man_pages) $(DESTDIR)$(mandir)/man1)
