@@ -116,6 +116,11 @@ static void put_stage(const PareJson *stage, PareBuffer *out) {
     pare_buffer_printf(out, "%-13s %s by %s %s\n", "made by", text_of(stage, "stage"),
                        text_of(stage, "program"), text_of(stage, "version"));
     const PareJson *inputs = pare_json_get_set(stage, "inputs");
+    const PareJson *options = pare_json_get_set(stage, "options");
+    char *shown = options ? pare_json_print(options) : NULL;
+    if (shown)
+        pare_buffer_printf(out, "%-13s   with %s\n", "", shown);
+    pare_free(shown);
     for (const PareJson *i = pare_json_first(inputs); i; i = pare_json_next(i)) {
         const PareJson *bytes = pare_json_get_set(i, "bytes");
         pare_buffer_printf(out, "%-13s   from %s", "", text_of(i, "file"));

@@ -100,7 +100,7 @@ static PareStatus start(const char *stage, char **argv, PareError *err) {
 
 static void help(void) {
     printf("Usage: pare STAGE [ARGUMENT]...\n"
-           "Converts, prunes, distils, quantizes, verifies and runs Transformers offline.\n\n");
+           "Converts, quantizes, verifies and runs Transformers offline.\n\n");
     for (size_t i = 0; i < STAGE_COUNT; i++) {
         char path[PATH_MAX + 64];
         find_beside(STAGES[i].name, path, sizeof path);

@@ -11,8 +11,8 @@ static void put_entry(const PareModel *m, const char *stage, const char *options
                       const char *hex, PareBuffer *out) {
     const char *name = pare_file_basename(pare_file_path(pare_model_file(m)));
     pare_buffer_printf(out,
-                       "{\"stage\":\"%s\",\"program\":\"pare-%s %s\",\"options\":%s,\"inputs\":[{"
-                       "\"file\":",
+                       "{\"stage\":\"%s\",\"program\":\"pare-%s\",\"version\":\"%s\","
+                       "\"options\":%s,\"inputs\":[{\"file\":",
                        stage, stage, PARE_VERSION, options);
     pare_buffer_put_json_string(out, name, strlen(name));
     pare_buffer_printf(out, ",\"bytes\":%llu,\"sha256\":\"%s\"}]}", (unsigned long long)bytes, hex);
