@@ -27,6 +27,8 @@ static const struct {
     {"diversity_penalty", 0},
     {"penalty_alpha", 0},
     {"min_new_tokens", 0},
+    {"num_return_sequences", 1},
+    {"max_time", 0},
     {"encoder_no_repeat_ngram_size", 0},
     {"encoder_repetition_penalty", 1},
     {"guidance_scale", 1},

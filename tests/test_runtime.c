@@ -364,6 +364,8 @@ static void test_hostile_head(void **state) {
         {GPT2, "decoder", "embedding_width\":32", "embedding_width\":64", "embedding_width is 64"},
         {BART, "generation", "num_beams\":1", "num_beams\":2147483647", "num_beams"},
         {BART, "generation", "num_beams\":1", "num_beams\":0", "num_beams"},
+        {BART, "generation", "\"num_beams\":1", "\"num_return_sequences\":2", "num_return"},
+        {BART, "generation", "\"num_beams\":1", "\"max_time\":3.5", "max_time"},
         {BART, "generation", "min_length\":0", "min_length\":-1", "min_length"},
         {BART, "generation", "min_length\":0", "min_length\":2147483648", "min_length"},
         {BART, "generation", "repetition_penalty\":1", "repetition_penalty\":0", "repetition"},
