@@ -228,7 +228,7 @@ static PareStatus open_parts(PareConvert *c, PareError *err) {
     if (!st)
         st = find_family(c, err);
     if (!st)
-        st = pare_checkpoint_open(folder, &c->checkpoint, err);
+        st = pare_checkpoint_open(folder, c->options.root, &c->checkpoint, err);
     if (!st)
         st = describe(c, err);
     if (!st)

@@ -22,6 +22,7 @@
 
 typedef struct {
     const char *folder;
+    const char *root;            /* pare_checkpoint_open's; may be NULL */
     PareStringList allow_unused; /* patterns of tensors that may be left over */
     bool allow_nonfinite;        /* keep NaN and infinite weights, and count them */
     bool no_tokenizer;

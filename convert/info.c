@@ -29,8 +29,8 @@ static PareStatus open_file(PareInfo *info, PareError *err) {
     return st;
 }
 
-static PareStatus open_checkpoint(PareInfo *info, PareError *err) {
-    PareStatus st = pare_checkpoint_open(info->path, &info->checkpoint, err);
+static PareStatus open_checkpoint(PareInfo *info, const char *root, PareError *err) {
+    PareStatus st = pare_checkpoint_open(info->path, root, &info->checkpoint, err);
     if (st || !pare_file_is_folder(info->path))
         return st;
     char *config = pare_file_join(info->path, "config.json");
@@ -42,7 +42,7 @@ static PareStatus open_checkpoint(PareInfo *info, PareError *err) {
     return st;
 }
 
-PareStatus pare_info_open(const char *path, PareInfo **out, PareError *err) {
+PareStatus pare_info_open(const char *path, const char *root, PareInfo **out, PareError *err) {
     *out = NULL;
     if (!pare_file_exists(path))
         return pare_error_set(err, PARE_E_IO, "%s: no such file or folder", path);
@@ -56,7 +56,7 @@ PareStatus pare_info_open(const char *path, PareInfo **out, PareError *err) {
     else if (!pare_file_is_folder(path) && pare_file_sniff(path))
         st = open_file(info, err);
     else
-        st = open_checkpoint(info, err);
+        st = open_checkpoint(info, root, err);
     if (st)
         pare_info_close(info);
     else

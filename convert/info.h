@@ -9,8 +9,9 @@
 
 typedef struct PareInfo PareInfo;
 
-/* `path` is a .pare file, a weights file, or a checkpoint's folder; the content decides. */
-PareStatus pare_info_open(const char *path, PareInfo **out, PareError *err);
+/* `path` is a .pare file, a weights file, or a checkpoint's folder; the content decides.
+ * `root`: as for pare_checkpoint_open. */
+PareStatus pare_info_open(const char *path, const char *root, PareInfo **out, PareError *err);
 void pare_info_close(PareInfo *info); /* NULL is allowed */
 /* Lines for people, or one JSON object. */
 PareStatus pare_info_summary(const PareInfo *info, bool json, PareBuffer *out, PareError *err);

@@ -78,7 +78,8 @@ static PareStatus index_names(PareCheckpoint *c, PareError *err) {
     return PARE_OK;
 }
 
-PareStatus pare_checkpoint_open(const char *path, PareCheckpoint **out, PareError *err) {
+PareStatus pare_checkpoint_open(const char *path, const char *root, PareCheckpoint **out,
+                                PareError *err) {
     PareStatus status = PARE_OK;
     PareError own;
     *out = NULL;
@@ -86,6 +87,7 @@ PareStatus pare_checkpoint_open(const char *path, PareCheckpoint **out, PareErro
     PareCheckpoint *c = pare_alloc(1, sizeof *c);
     if (c == NULL)
         return pare_memory_error(err, path);
+    c->root = root;
     c->arena = pare_arena_create(0);
     if (pare_file_is_folder(path))
         status = find_in_folder(path, &c->path, err);

@@ -26,8 +26,12 @@ typedef struct {
 
 /* `path` is a file, or a folder in which the weights file is looked for (model.safetensors, then
  * pytorch_model.bin). The content decides the format, never the name. A git-LFS pointer, an HTML
- * page, an empty file, a zip that is no checkpoint, … are told apart in the message. */
-PareStatus pare_checkpoint_open(const char *path, PareCheckpoint **out, PareError *err);
+ * page, an empty file, a zip that is no checkpoint, … are told apart in the message.
+ *
+ * `root` (NULL: found by the usual names) says where inside a training checkpoint the tensors are:
+ * keys from the outermost dictionary inwards, joined by '/' ("ema/state_dict"). */
+PareStatus pare_checkpoint_open(const char *path, const char *root, PareCheckpoint **out,
+                                PareError *err);
 void pare_checkpoint_close(PareCheckpoint *c); /* NULL is allowed */
 
 const char *pare_checkpoint_path(const PareCheckpoint *c);   /* of the weights file */

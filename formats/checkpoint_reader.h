@@ -26,8 +26,9 @@ typedef struct {
 } PareCheckpointReader;
 
 struct PareCheckpoint {
-    char *path;      /* of the weights file */
-    PareMapping map; /* of the weights file */
+    char *path;       /* of the weights file */
+    const char *root; /* pare_checkpoint_open's; valid while the container opens */
+    PareMapping map;  /* of the weights file */
     PareArena *arena;
     PareCheckpointTensor *tensors; /* in the arena, as their names */
     size_t count;

@@ -5,6 +5,7 @@
 
 typedef struct {
     bool tensors, json, sha256, verify;
+    const char *root;
     PareCliCommon common;
 } Settings;
 
@@ -34,7 +35,7 @@ static PareStatus print_summary(const PareInfo *info, const Settings *s, PareErr
 
 static PareStatus run(const char *path, const Settings *s, PareError *err) {
     PareInfo *info = NULL;
-    PareStatus st = pare_info_open(path, &info, err);
+    PareStatus st = pare_info_open(path, s->root, &info, err);
     if (!st && s->verify)
         st = pare_info_verify(info, err);
     if (!st)
@@ -61,6 +62,11 @@ int main(int argc, char **argv) {
          .name = "verify",
          .target = &s.verify,
          .help = "first compare every checksum of a .pare file"},
+        {.kind = PARE_OPT_STRING,
+         .name = "root",
+         .target = &s.root,
+         .values = "KEY",
+         .help = "where in a training checkpoint the tensors are: keys joined by '/'"},
         {.kind = PARE_OPT_FLAG,
          .name = "json",
          .target = &s.json,

@@ -637,10 +637,10 @@ static void tells_checksums(void **state) {
     PareInfo *info;
     PareError err;
     PareBuffer a = {0}, b = {0};
-    assert_int_equal(pare_info_open(folder, &info, &err), PARE_OK);
+    assert_int_equal(pare_info_open(folder, NULL, &info, &err), PARE_OK);
     assert_int_equal(pare_info_tensor(info, 4, false, true, &a, &err), PARE_OK);
     pare_info_close(info);
-    assert_int_equal(pare_info_open(output, &info, &err), PARE_OK);
+    assert_int_equal(pare_info_open(output, NULL, &info, &err), PARE_OK);
     assert_int_equal(pare_info_verify(info, &err), PARE_OK);
     assert_int_equal(pare_info_tensor(info, 4, false, true, &b, &err), PARE_OK);
     pare_info_close(info);

@@ -7,7 +7,7 @@
 static void list_checkpoint(const char *path, const char *format, PareBuffer *out) {
     PareCheckpoint *c;
     PareError err;
-    if (pare_checkpoint_open(path, &c, &err) != PARE_OK)
+    if (pare_checkpoint_open(path, NULL, &c, &err) != PARE_OK)
         fail_msg("%s", err.message);
     assert_string_equal(pare_checkpoint_format(c), format);
     for (size_t i = 0; i < pare_checkpoint_count(c); i++) {
@@ -92,7 +92,7 @@ static void test_tied(void **state) {
     PareCheckpoint *c;
     PareError err;
     (void)state;
-    assert_int_equal(pare_checkpoint_open(DATA "torch-views.bin", &c, &err), PARE_OK);
+    assert_int_equal(pare_checkpoint_open(DATA "torch-views.bin", NULL, &c, &err), PARE_OK);
     uint64_t matrix = pare_checkpoint_find(c, "matrix")->view_id;
     assert_int_not_equal(matrix, 0);
     assert_int_equal(matrix, pare_checkpoint_find(c, "tied")->view_id);
@@ -113,7 +113,7 @@ static void test_failing_memory(void **state) {
             PareCheckpoint *c = NULL;
             PareError err = {PARE_OK, ""};
             pare_memory_fail_after(n);
-            status = pare_checkpoint_open(paths[i], &c, &err);
+            status = pare_checkpoint_open(paths[i], NULL, &c, &err);
             pare_memory_fail_after(0);
             assert_true(status == PARE_OK || (status == PARE_E_MEMORY && err.message[0] != '\0'));
             pare_checkpoint_close(c);

@@ -10,7 +10,7 @@
 static void refuse(const char *path, const char *wanted) {
     PareCheckpoint *c;
     PareError err = {PARE_OK, ""};
-    PareStatus status = pare_checkpoint_open(path, &c, &err);
+    PareStatus status = pare_checkpoint_open(path, NULL, &c, &err);
     if (status == PARE_OK)
         fail_msg("%s was not refused; wanted '%s'", path, wanted);
     assert_null(c);
@@ -211,7 +211,7 @@ static void test_views(void **state) {
     float values[6];
     (void)state;
     const char *path = write_view(6, 0, (uint64_t[]){2, 3}, (uint64_t[]){3, 1});
-    assert_int_equal(pare_checkpoint_open(path, &c, &err), PARE_OK);
+    assert_int_equal(pare_checkpoint_open(path, NULL, &c, &err), PARE_OK);
     assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_tensor(c, 0), values, &err), 0);
     for (int i = 0; i < 6; i++)
         assert_true(values[i] == (float)i);
@@ -295,7 +295,7 @@ static void test_safetensors_float8(void **state) {
     const char *path = temporary("float8");
     write_file(path, b.data, b.size);
     pare_buffer_free(&b);
-    assert_int_equal(pare_checkpoint_open(path, &c, &err), PARE_OK);
+    assert_int_equal(pare_checkpoint_open(path, NULL, &c, &err), PARE_OK);
     assert_int_equal(pare_checkpoint_count(c), 2);
     assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_find(c, "a"), values, &err),
                      PARE_OK);
@@ -313,7 +313,7 @@ static void test_safetensors_float8(void **state) {
 static bool survives(const char *path) {
     PareCheckpoint *c;
     PareError err = {PARE_OK, ""};
-    bool good = pare_checkpoint_open(path, &c, &err) == PARE_OK;
+    bool good = pare_checkpoint_open(path, NULL, &c, &err) == PARE_OK;
     for (size_t i = 0; good && i < pare_checkpoint_count(c); i++) {
         const PareCheckpointTensor *t = pare_checkpoint_tensor(c, i);
         size_t count;
