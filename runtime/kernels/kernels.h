@@ -61,7 +61,35 @@ typedef struct {
     size_t causal_offset, window;
     float scale;
     float *scratch; /* rows * keys floats */
+    /* NULL, or dropout of the probabilities after the softmax: key j of row r is element
+     * dropout_index + r * dropout_stride + j of the draw. */
+    const struct PareDropout *dropout;
+    uint64_t dropout_index, dropout_stride;
 } PareAttend;
+
+/* Dropout (Srivastava et al. 2014) without a stored mask: element i of a draw is kept exactly when
+ * word i % 4 of pare_random_block(seed, stream, i / 4) is not below `threshold`, and is then
+ * multiplied by `keep`. threshold 0 with keep 1 keeps everything. */
+typedef struct PareDropout {
+    uint64_t seed, stream;
+    uint32_t threshold; /* probability * 2^32, rounded */
+    float keep;         /* 1 / (1 - probability) */
+} PareDropout;
+
+/* The gradient of a block of attention for one head: adds to dq, dk and dv (and dbias) what `dout`,
+ * the gradient of `out`, says. The probabilities are computed again from q and k (Dao et al. 2022),
+ * as `attend` computes them; dS = P * (dP - sum_j P dP), dP = (dout . v) * mask. The strides, the
+ * shape and the meaning of every field of `forward` are those of the call that made `out` (whose
+ * own `out` and scratch are not used); slots must be NULL. dbias (may be NULL) has bias's stride.
+ * Sums over rows and keys go in order, so that the result does not depend on threads as long as one
+ * call has all rows of a sequence. */
+typedef struct {
+    PareAttend forward;
+    const float *dout;   /* row r at dout + r * out_stride */
+    float *dq, *dk, *dv; /* laid out as q, k, v; any may be NULL */
+    float *dbias;
+    float *scratch; /* 2 * rows * keys floats */
+} PareAttendBackward;
 
 typedef struct {
     const char *name; /* "scalar", "avx2", "avx512", "vnni", "neon" */
@@ -107,6 +135,36 @@ typedef struct {
     /* The largest value and log(sum exp(x - max)), so that log p[i] = x[i] - max - logsum. N = 0
      * gives -infinity for both. */
     void (*log_sum_exp)(const float *x, size_t N, float *max, float *logsum);
+
+    /* -- training: gradients are added to what stands there, unless an entry says otherwise -- */
+
+    /* For M rows: dx += d loss / dx, and dweight[N], dbias[N] += their sums over the rows in order.
+     * dx, dweight and dbias may be NULL. mean and r are computed again from x as layer_norm does.
+     * With g = dy * weight, h = (x - mean) * r: dx += r * (g - mean(g) - h * mean(g * h)), means in
+     * 16 lanes; dweight += dy * h; dbias += dy. rms_norm: h = x * r, dx += r * (g - h mean(g h)).
+     */
+    void (*layer_norm_backward)(float *dx, float *dweight, float *dbias, const float *dy,
+                                const float *x, const float *weight, float eps, size_t M, size_t N);
+    void (*rms_norm_backward)(float *dx, float *dweight, const float *dy, const float *x,
+                              const float *weight, float eps, size_t M, size_t N);
+    /* dx += dy * act'(x), the exact derivative of what `activate` computes (RELU at 0: 0). */
+    void (*activate_backward)(PareActivation act, float *dx, const float *dy, const float *x,
+                              size_t count);
+    /* y = act(gate) * up: dgate += dy * up * act'(gate), dup += dy * act(gate). Either may be NULL.
+     */
+    void (*activate_gated_backward)(PareActivation act, float *dgate, float *dup, const float *dy,
+                                    const float *gate, const float *up, size_t count);
+    void (*attend_backward)(const PareAttendBackward *a);
+    /* y[i] = kept(first + i) ? x[i] * keep : 0; in place allowed. The same call on a gradient is
+     * the backward pass. */
+    void (*dropout)(float *y, const float *x, const PareDropout *d, uint64_t first, size_t count);
+    /* out[N] += sum over m of x[m][N], rows in order. */
+    void (*add_rows)(float *out, const float *x, size_t ldx, size_t M, size_t N);
+    /* y += s * x */
+    void (*add_scaled)(float *y, const float *x, float s, size_t count);
+    /* y[m] = the values that quantize_rows stands for: scale * q. In place allowed. NaN rows are
+     * NaN. This is what INT8 does to weights (rows) and to activations (rows). */
+    void (*simulate_i8_rows)(float *y, const float *x, size_t M, size_t K);
 } PareKernels;
 
 /* The table of this machine, chosen once: the best that the CPU has, or what the environment's
