@@ -2,62 +2,11 @@
  */
 #include <string.h>
 
+#include "formats/checkpoint_folder.h"
 #include "formats/checkpoint_reader.h"
 #include "formats/checkpoint_sniff.h"
 
 /* ---- Opening ---- */
-
-/* The weights file of a folder, in the order of preference. */
-static const char *const wanted[] = {"model.safetensors", "pytorch_model.bin"};
-/* What else a folder may hold, to say why it cannot be used. */
-static const struct {
-    const char *name, *what;
-} unsupported[] = {
-    {"model.safetensors.index.json", "a sharded safetensors checkpoint"},
-    {"pytorch_model.bin.index.json", "a sharded PyTorch checkpoint"},
-    {"tf_model.h5", "a TensorFlow checkpoint"},
-    {"flax_model.msgpack", "a Flax checkpoint"},
-    {"model.onnx", "an ONNX graph"},
-};
-
-/* Whether folder/name exists; its path goes to `*path` (pare_free) when it does. */
-static PareStatus look_for(const char *folder, const char *name, char **path, PareError *err) {
-    char *joined = pare_file_join(folder, name);
-    *path = NULL;
-    if (joined == NULL)
-        return pare_memory_error(err, folder);
-    if (pare_file_exists(joined))
-        *path = joined;
-    else
-        pare_free(joined);
-    return PARE_OK;
-}
-
-static PareStatus find_in_folder(const char *folder, char **out, PareError *err) {
-    PareStatus status;
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        status = look_for(folder, wanted[i], out, err);
-        if (status != PARE_OK || *out != NULL)
-            return status;
-    }
-    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
-        char *path;
-        status = look_for(folder, unsupported[i].name, &path, err);
-        if (status != PARE_OK)
-            return status;
-        if (path == NULL)
-            continue;
-        pare_free(path);
-        return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "%s: the folder holds %s (%s), which this version does not read; "
-                              "save it as one model.safetensors or pytorch_model.bin",
-                              folder, unsupported[i].what, unsupported[i].name);
-    }
-    return pare_error_set(err, PARE_E_IO,
-                          "%s: the folder holds no checkpoint; looked for model.safetensors and "
-                          "pytorch_model.bin",
-                          folder);
-}
 
 static PareStatus open_container(PareCheckpoint *c, PareError *err) {
     const char *advice;
@@ -66,6 +15,13 @@ static PareStatus open_container(PareCheckpoint *c, PareError *err) {
         return pare_pytorch_zip_open(c, err);
     case PARE_CONTENT_SAFETENSORS:
         return pare_safetensors_open(c, err);
+    case PARE_CONTENT_INDEX:
+        if (!c->is_shard)
+            return pare_sharded_open(c, err);
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: is the index of a sharded checkpoint; a shard, with tensors, "
+                              "was expected",
+                              c->path);
     default:
         return pare_error_set(err, PARE_E_FORMAT, "%s: %s", c->path, advice);
     }
@@ -78,22 +34,20 @@ static PareStatus index_names(PareCheckpoint *c, PareError *err) {
     return PARE_OK;
 }
 
-PareStatus pare_checkpoint_open(const char *path, const char *root, PareCheckpoint **out,
-                                PareError *err) {
+/* Takes `path` over, which may be NULL for lack of memory. */
+static PareStatus open_file(char *path, const char *root, bool is_shard, PareCheckpoint **out,
+                            PareError *err) {
     PareStatus status = PARE_OK;
-    PareError own;
-    *out = NULL;
-    err = err == NULL ? &own : err; /* prefixes need the message */
-    PareCheckpoint *c = pare_alloc(1, sizeof *c);
-    if (c == NULL)
-        return pare_memory_error(err, path);
+    PareCheckpoint *c = path == NULL ? NULL : pare_alloc(1, sizeof *c);
+    if (c == NULL) {
+        pare_free(path);
+        return pare_memory_error(err, "a checkpoint");
+    }
+    c->path = path;
     c->root = root;
+    c->is_shard = is_shard;
     c->arena = pare_arena_create(0);
-    if (pare_file_is_folder(path))
-        status = find_in_folder(path, &c->path, err);
-    else
-        c->path = pare_strdup(path);
-    if (status == PARE_OK && (c->arena == NULL || c->path == NULL))
+    if (c->arena == NULL)
         status = pare_memory_error(err, path);
     if (status == PARE_OK)
         status = pare_file_map(c->path, &c->map, err);
@@ -106,6 +60,24 @@ PareStatus pare_checkpoint_open(const char *path, const char *root, PareCheckpoi
     else
         pare_checkpoint_close(c);
     return status;
+}
+
+PareStatus pare_checkpoint_open(const char *path, const char *root, PareCheckpoint **out,
+                                PareError *err) {
+    PareError own;
+    char *file = NULL;
+    *out = NULL;
+    err = err == NULL ? &own : err; /* prefixes need the message */
+    if (!pare_file_is_folder(path))
+        return open_file(pare_strdup(path), root, false, out, err);
+    PareStatus status = pare_folder_find_weights(path, &file, err);
+    return status != PARE_OK ? status : open_file(file, root, false, out, err);
+}
+
+PareStatus pare_checkpoint_open_shard(const char *path, const char *root, PareCheckpoint **out,
+                                      PareError *err) {
+    *out = NULL;
+    return open_file(pare_strdup(path), root, true, out, err);
 }
 
 void pare_checkpoint_close(PareCheckpoint *c) {
@@ -125,7 +97,25 @@ const char *pare_checkpoint_path(const PareCheckpoint *c) {
 }
 
 const char *pare_checkpoint_format(const PareCheckpoint *c) {
-    return c->reader->format;
+    return c->format != NULL ? c->format : c->reader->format;
+}
+
+size_t pare_checkpoint_files(const PareCheckpoint *c) {
+    return 1 + c->file_count;
+}
+
+const char *pare_checkpoint_file(const PareCheckpoint *c, size_t index) {
+    if (index == 0)
+        return c->path;
+    return index <= c->file_count ? c->files[index - 1] : NULL;
+}
+
+const char *pare_checkpoint_warnings(const PareCheckpoint *c) {
+    return c->warnings != NULL ? c->warnings : "";
+}
+
+const char *pare_checkpoint_dtype_name(const PareCheckpointTensor *t) {
+    return t->foreign_dtype != NULL ? t->foreign_dtype : pare_dtype_name(t->type.dtype);
 }
 
 size_t pare_checkpoint_count(const PareCheckpoint *c) {
@@ -163,6 +153,7 @@ typedef struct {
 } Sink;
 
 void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t size) {
+    c = c->part != NULL ? c->part : c;
     uintptr_t begin = (uintptr_t)c->map.data, at = (uintptr_t)bytes;
     if (at >= begin && at - begin <= c->map.size && size <= c->map.size - (at - begin))
         pare_file_drop(&c->map, at - begin, size);

@@ -22,11 +22,16 @@ typedef struct {
     PareTensorType type;
     /* Two tensors with equal non-zero values view the very same elements (tied weights). */
     uint64_t view_id;
+    /* The file's own name of a dtype that is PARE_DTYPE_COUNT; NULL otherwise. */
+    const char *foreign_dtype;
 } PareCheckpointTensor;
 
-/* `path` is a file, or a folder in which the weights file is looked for (model.safetensors, then
- * pytorch_model.bin). The content decides the format, never the name. A git-LFS pointer, an HTML
- * page, an empty file, a zip that is no checkpoint, … are told apart in the message.
+/* `path` is a file, or a folder in which the weights file is looked for (checkpoint_folder.c). The
+ * content decides the format, never the name. A git-LFS pointer, an HTML page, an empty file, a zip
+ * that is no checkpoint, … are told apart in the message.
+ *
+ * A sharded checkpoint is opened through its index (model.safetensors.index.json, …), which says
+ * in which file of the same folder each tensor lies. Index and shards must agree exactly.
  *
  * `root` (NULL: found by the usual names) says where inside a training checkpoint the tensors are:
  * keys from the outermost dictionary inwards, joined by '/' ("ema/state_dict"). */
@@ -34,8 +39,17 @@ PareStatus pare_checkpoint_open(const char *path, const char *root, PareCheckpoi
                                 PareError *err);
 void pare_checkpoint_close(PareCheckpoint *c); /* NULL is allowed */
 
-const char *pare_checkpoint_path(const PareCheckpoint *c);   /* of the weights file */
-const char *pare_checkpoint_format(const PareCheckpoint *c); /* "PyTorch zip", "safetensors" */
+/* Of the weights file; of a sharded checkpoint, the index. */
+const char *pare_checkpoint_path(const PareCheckpoint *c);
+/* "PyTorch zip", "safetensors", "sharded safetensors", … */
+const char *pare_checkpoint_format(const PareCheckpoint *c);
+/* Every file that is read: pare_checkpoint_path first, then the shards by name. */
+size_t pare_checkpoint_files(const PareCheckpoint *c);
+const char *pare_checkpoint_file(const PareCheckpoint *c, size_t index); /* NULL beyond the end */
+/* What is odd but no reason to refuse: lines, each with its line end; "" for none. */
+const char *pare_checkpoint_warnings(const PareCheckpoint *c);
+/* "F32", …; the file's own name for a dtype that PareDtype lacks. */
+const char *pare_checkpoint_dtype_name(const PareCheckpointTensor *t);
 size_t pare_checkpoint_count(const PareCheckpoint *c);
 /* In the file's own order. */
 const PareCheckpointTensor *pare_checkpoint_tensor(const PareCheckpoint *c, size_t index);

@@ -26,8 +26,9 @@ typedef struct {
 } PareCheckpointReader;
 
 struct PareCheckpoint {
-    char *path;       /* of the weights file */
+    char *path;       /* of the weights file; of a sharded checkpoint, the index */
     const char *root; /* pare_checkpoint_open's; valid while the container opens */
+    bool is_shard;    /* a part of a sharded checkpoint, which cannot be sharded again */
     PareMapping map;  /* of the weights file */
     PareArena *arena;
     PareCheckpointTensor *tensors; /* in the arena, as their names */
@@ -35,12 +36,25 @@ struct PareCheckpoint {
     PareNameIndex names;
     const PareCheckpointReader *reader; /* NULL until the container set it */
     void *self;                         /* the container's own */
+
+    /* Of a sharded checkpoint; all of it in the arena. */
+    const char *format;       /* what pare_checkpoint_format says; NULL: the reader's */
+    const char *const *files; /* the shards, `file_count` of them */
+    size_t file_count;
+    const char *warnings;       /* NULL: none */
+    const PareCheckpoint *part; /* the shard into which the latest view points */
 };
 
 /* Each container opens a checkpoint whose path, map and arena are set: it sets reader and self
  * first, then tensors and count. On failure the caller closes the checkpoint. */
 PareStatus pare_pytorch_zip_open(PareCheckpoint *c, PareError *err);
 PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err);
+PareStatus pare_sharded_open(PareCheckpoint *c, PareError *err);
+
+/* A shard on behalf of pare_sharded_open: a file with tensors, no folder and no index. `root` must
+ * stay valid. */
+PareStatus pare_checkpoint_open_shard(const char *path, const char *root, PareCheckpoint **out,
+                                      PareError *err);
 
 /* Gives pages of the mapping back that were read; bytes that lie elsewhere are left alone. */
 void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t size);

@@ -8,7 +8,8 @@ typedef enum {
     PARE_CONTENT_UNKNOWN,
     PARE_CONTENT_OTHER, /* known, and no checkpoint */
     PARE_CONTENT_ZIP,
-    PARE_CONTENT_SAFETENSORS
+    PARE_CONTENT_SAFETENSORS,
+    PARE_CONTENT_INDEX /* JSON with a "weight_map": a sharded checkpoint */
 } PareContent;
 
 /* For UNKNOWN and OTHER, `*advice` is what the file is and what to do instead, as the rest of a

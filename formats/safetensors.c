@@ -63,7 +63,8 @@ static bool expected_bytes(const PareTensorType *type, unsigned bits, uint64_t *
 }
 
 static PareStatus read_dtype(PareCheckpoint *c, const PareJson *entry, const char *name,
-                             PareTensorType *type, Range *range, unsigned *bits, PareError *err) {
+                             PareCheckpointTensor *t, Range *range, unsigned *bits,
+                             PareError *err) {
     const PareJson *dtype = pare_json_get(entry, "dtype");
     if (!pare_json_is_string(dtype))
         return fault(c, name, "has no dtype", err);
@@ -71,8 +72,10 @@ static PareStatus read_dtype(PareCheckpoint *c, const PareJson *entry, const cha
         if (strcmp(dtypes[i].name, pare_json_string(dtype)) == 0) {
             range->dtype = dtypes[i].name;
             *bits = dtypes[i].bits;
-            if (!pare_dtype_parse(dtypes[i].name, &type->dtype))
-                type->dtype = PARE_DTYPE_COUNT;
+            if (pare_dtype_parse(dtypes[i].name, &t->type.dtype))
+                return PARE_OK;
+            t->type.dtype = PARE_DTYPE_COUNT;
+            t->foreign_dtype = dtypes[i].name;
             return PARE_OK;
         }
     char shown[40], what[80];
@@ -93,7 +96,7 @@ static PareStatus read_tensor(PareCheckpoint *c, const PareJson *entry, PareChec
         return fault(c, name, bad, err);
     if (!pare_json_is_object(entry) || pare_json_size(entry) != 3)
         return fault(c, name, "is not described by dtype, shape and data_offsets", err);
-    PareStatus status = read_dtype(c, entry, name, &t->type, range, &bits, err);
+    PareStatus status = read_dtype(c, entry, name, t, range, &bits, err);
     if (status != PARE_OK)
         return status;
     if (!read_integers(pare_json_get(entry, "shape"), PARE_MAX_DIMS, t->type.shape, &dims))

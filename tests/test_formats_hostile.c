@@ -77,20 +77,56 @@ static void test_foreign_zip(void **state) {
     unlink(path);
 }
 
+/* A folder that holds this one entry. */
+static void refuse_folder(const char *name, const char *wanted) {
+    char folder[512], file[700];
+    snprintf(folder, sizeof folder, "%s", temporary("folder"));
+    snprintf(file, sizeof file, "%s/%s", folder, name);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    write_file(file, "x", 1);
+    refuse(folder, wanted);
+    unlink(file);
+    rmdir(folder);
+}
+
 static void test_folders(void **state) {
-    char folder[512], file[600];
+    (void)state;
+    refuse_folder("README.md", "looked for model.safetensors, pytorch_model.bin, tf_model.h5");
+    refuse_folder("tf_model.h5", "tf_model.h5: this is no checkpoint");
+    refuse_folder("model.safetensors.index.json", "index.json: this is no checkpoint");
+    refuse_folder("adapter_model.safetensors", "merge it into its base model");
+    refuse_folder("adapter_model.bin", "merge it into its base model");
+    refuse_folder("model.Q4_K_M.gguf", "it holds model.Q4_K_M.gguf, a GGUF file");
+    refuse_folder("flax_model.msgpack", "a Flax checkpoint");
+    refuse_folder("saved_model.pb", "SavedModel");
+    refuse_folder("model.onnx", "an ONNX graph");
+    refuse_folder("model.ckpt-1000.index", "TensorFlow checkpoint of variables");
+    refuse_folder("variables.data-00000-of-00001", "TensorFlow checkpoint of variables");
+    refuse_folder("model.tflite", "Lite graph");
+    refuse_folder("model.fp16.safetensors.index.json", "give its path");
+    refuse_folder("model-00001-of-00002.safetensors", "without the index of the shards");
+    refuse_folder("pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json as well");
+    refuse_folder("weights.pt", "it holds weights.pt: this is no checkpoint that");
+    refuse_folder("optimizer.pt", "the folder holds no checkpoint; looked for");
+    refuse_folder("checkpoint-500", "give that folder");
+}
+
+/* Of several, the most telling one is named, and of equals the first. */
+static void test_folder_order(void **state) {
+    static const char *const names[] = {"a.onnx", "c.gguf", "b.gguf", "training_args.bin"};
+    char folder[512], file[700];
     (void)state;
     snprintf(folder, sizeof folder, "%s", temporary("folder"));
     assert_int_equal(mkdir(folder, 0700), 0);
-    refuse(folder, "looked for model.safetensors and pytorch_model.bin");
-    snprintf(file, sizeof file, "%s/tf_model.h5", folder);
-    write_file(file, "x", 1);
-    refuse(folder, "TensorFlow checkpoint (tf_model.h5)");
-    unlink(file);
-    snprintf(file, sizeof file, "%s/pytorch_model.bin.index.json", folder);
-    write_file(file, "{}", 2);
-    refuse(folder, "sharded PyTorch checkpoint");
-    unlink(file);
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(file, sizeof file, "%s/%s", folder, names[i]);
+        write_file(file, "x", 1);
+    }
+    refuse(folder, "it holds b.gguf");
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(file, sizeof file, "%s/%s", folder, names[i]);
+        unlink(file);
+    }
     rmdir(folder);
 }
 
@@ -435,6 +471,7 @@ int main(void) {
         cmocka_unit_test(test_sniffing),
         cmocka_unit_test(test_foreign_zip),
         cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_folder_order),
         cmocka_unit_test(test_pickle_calls),
         cmocka_unit_test(test_pickle_machine),
         cmocka_unit_test(test_pickle_bombs),
