@@ -12,4 +12,11 @@ void pare_blas_init(void);
 void pare_blas_linear(float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
                       size_t M, size_t N, size_t K);
 
+/* The two products of its backward pass, each added to what stands there (or, with `fresh`, written
+ * over it): dx[M, K] += dy[M, N] w[N, K] and dw[N, K] += dy[M, N]^T x[M, K]. */
+void pare_blas_linear_dx(float *dx, size_t ldx, const float *dy, size_t ldy, const float *w,
+                         size_t ldw, size_t M, size_t N, size_t K, int fresh);
+void pare_blas_linear_dw(float *dw, size_t ldw, const float *dy, size_t ldy, const float *x,
+                         size_t ldx, size_t M, size_t N, size_t K);
+
 #endif

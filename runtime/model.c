@@ -84,10 +84,34 @@ PareStatus pare_model_open(const char *path, PareModel **out, PareError *err) {
     return PARE_OK;
 }
 
+PareStatus pare_model_create(const PareModel *like, const PareDescription *d,
+                             const PareSlots *slots, float *const *data, PareModel **out,
+                             PareError *err) {
+    *out = NULL;
+    PareModel *m = pare_alloc(1, sizeof *m);
+    if (!m || !(m->arena = pare_arena_create(0))) {
+        pare_model_close(m);
+        return pare_memory_error(err, "a model");
+    }
+    m->metadata = like->metadata;
+    m->description = *d;
+    m->slots = *slots;
+    m->generation = like->generation;
+    m->labels = like->labels;
+    m->label_count = like->label_count;
+    PareStatus st = pare_params_bind_memory(d, slots, data, m->arena, &m->params, err);
+    if (st)
+        pare_model_close(m);
+    else
+        *out = m;
+    return st;
+}
+
 void pare_model_close(PareModel *m) {
     if (!m)
         return;
-    pare_json_free(m->metadata);
+    if (m->file) /* otherwise it is another model's */
+        pare_json_free(m->metadata);
     pare_arena_destroy(m->arena);
     pare_file_close(m->file);
     pare_free(m);
@@ -123,7 +147,7 @@ const char *pare_model_label(const PareModel *m, uint32_t index) {
 
 const char *pare_model_precision(const PareModel *m) {
     const char *found = NULL;
-    for (size_t i = 0; i < m->slots.count; i++) {
+    for (size_t i = 0; m->file && i < m->slots.count; i++) {
         const PareSlot *s = &m->slots.items[i];
         if (s->role != PARE_ROLE_MATRIX && s->role != PARE_ROLE_EMBEDDING)
             continue;

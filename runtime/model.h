@@ -15,11 +15,16 @@ typedef struct PareModel PareModel;
 /* Opens, reads the metadata, and checks that the file holds exactly the tensors that the
  * description calls for, in shapes and formats that the runtime computes with. */
 PareStatus pare_model_open(const char *path, PareModel **out, PareError *err);
+/* A model whose tensors are in memory (data: as for pare_params_bind_memory, borrowed) and whose
+ * settings (generation, labels) are those of `like`, which must outlive it. It has no file. */
+PareStatus pare_model_create(const PareModel *like, const PareDescription *d,
+                             const PareSlots *slots, float *const *data, PareModel **out,
+                             PareError *err);
 void pare_model_close(PareModel *m); /* NULL is allowed; sessions must be gone */
 
 const PareDescription *pare_model_description(const PareModel *m);
 const PareSlots *pare_model_slots(const PareModel *m);
-const PareFile *pare_model_file(const PareModel *m);
+const PareFile *pare_model_file(const PareModel *m);             /* NULL for a model in memory */
 const PareJson *pare_model_metadata(const PareModel *m);         /* the root object */
 const PareGeneration *pare_model_generation(const PareModel *m); /* the checkpoint's defaults */
 /* Label names: NULL when the checkpoint has none for this index. */

@@ -3,7 +3,10 @@
  * A batch is packed: the token rows of all sequences laid end to end, [tokens, width]; there is no
  * padding. Operators run at once (eagerly) and take their memory from the run's arena. Errors are
  * sticky: after one, operators return NULL and accept NULL, and `status` and `err` tell what
- * happened; callers check once at the end. */
+ * happened; callers check once at the end.
+ *
+ * With a tape they also record how to go backwards (tape.h). What is said to happen in place then
+ * happens in new memory that the value moves to, since the backward pass needs the old one. */
 #ifndef PARE_RUNTIME_OPS_H
 #define PARE_RUNTIME_OPS_H
 
@@ -15,11 +18,33 @@
 #include "core/threads.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/params.h"
+#include "runtime/tape.h"
 
+/* What training adds to a forward pass. A random decision depends on the seed, the step, the place
+ * in the network and the row's number in the whole batch, so that it is the same on any thread, in
+ * a recomputed layer, and when several processes share a batch. */
 typedef struct {
+    float dropout;    /* of embeddings and of what a sublayer adds (Vaswani et al. 2017) */
+    float attention;  /* of attention probabilities */
+    float activation; /* of feed-forward units */
+    float layer_drop; /* of whole layers (Fan, Grave, Joulin 2019) */
+    /* Quantization noise (Fan et al. 2020): this share of the blocks of every matrix takes the
+     * values that INT8 would give it; 1 is plain quantization-aware training. */
+    float quantize;
+    bool quantize_rows; /* activations too, as INT8 products read them */
+    uint64_t seed, step;
+    size_t row_base[2];   /* of this run's first row in the whole batch: encoder, decoder */
+    size_t sequence_base; /* and of its first sequence */
+    uint32_t place;       /* counts random decisions; 0 before a pass */
+    size_t base;          /* row_base of what is running now */
+} PareNoise;
+
+typedef struct PareRun {
     const PareKernels *kernels;
     ParePool *pool;   /* borrowed; NULL: one thread */
     PareArena *arena; /* borrowed */
+    PareTape *tape;   /* borrowed; NULL: nothing is recorded */
+    PareNoise *noise; /* borrowed; NULL: none */
     PareStatus status;
     PareError *err;
 } PareRun;
@@ -31,16 +56,31 @@ typedef struct {
     /* The rows quantized, made when an INT8 product first needs them: [rows, cols to 4], [rows]. */
     int8_t *q;
     float *q_scale;
+    PareGrad *grad; /* NULL: nothing that is trained stands before it */
 } PareValue;
 
 PareValue *pare_op_new(PareRun *r, size_t rows, size_t cols);
 /* A view of rows that somebody else owns. */
 PareValue *pare_op_view(PareRun *r, float *data, size_t rows, size_t cols);
 
+/* The same value for another reader whose gradient arrives before the backward pass begins (a loss
+ * on hidden states). */
+PareValue *pare_op_tap(PareRun *r, PareValue *x);
+/* In place: Srivastava et al. 2014, scaled by 1 / (1 - probability); nothing without noise. */
+void pare_op_dropout(PareRun *r, PareValue *x, float probability);
+
 /* y[rows, N] = x W^T + bias (bias may be absent). */
 PareValue *pare_op_linear(PareRun *r, PareValue *x, const PareLinear *l);
 /* The same, into the first `rows` rows of memory that the caller owns (a cache). */
 void pare_op_linear_into(PareRun *r, PareValue *x, const PareLinear *l, float *y);
+/* Losses on scores: computes logits = x W^T + bias for pieces of rows, calls `loss` on them (rows
+ * split over threads), and goes backwards through the product at once, so that the logits of all
+ * rows never exist together. `loss` reads `rows` rows of n logits from row `first` of x on and,
+ * when `gradient` is set, overwrites them with d loss / d logits. */
+typedef void (*PareLogitsLoss)(void *context, size_t first, size_t rows, float *logits, size_t n,
+                               bool gradient);
+void pare_op_output_loss(PareRun *r, PareValue *x, const PareLinear *output, PareLogitsLoss loss,
+                         void *context);
 PareValue *pare_op_norm(PareRun *r, const PareValue *x, PareNormKind kind, const PareNorm *n,
                         float eps);
 /* In place: x = x + y; x = norm(x); x = act(x); x = act(gate) * x; x = x * s. */
@@ -78,6 +118,10 @@ typedef struct {
     bool causal;
     const float *relative; /* [heads, 2 * reach + 1]: bias by key - query position, or NULL */
     size_t reach;
+    /* With a tape: the values that the spans' keys and values lie in, and where the gradient of
+     * `relative` gathers. */
+    PareValue *key, *value;
+    PareGrad *relative_grad;
 } PareAttention;
 
 /* softmax(scale q k^T + bias) v for every span and head: [rows of q, heads * head_size]. */
@@ -89,5 +133,9 @@ PareValue *pare_op_attention(PareRun *r, const PareValue *q, const PareSpan *spa
 PareStatus pare_relative_expand(const float *table, uint32_t buckets, uint32_t max_distance,
                                 bool bidirectional, uint32_t heads, size_t reach, PareArena *arena,
                                 const float **out, PareError *err);
+/* The same as an operator: `*grad` is where the gradient of the result gathers (NULL: none). */
+const float *pare_op_relative(PareRun *r, const float *table, uint32_t buckets,
+                              uint32_t max_distance, bool bidirectional, uint32_t heads,
+                              size_t reach, PareGrad **grad);
 
 #endif

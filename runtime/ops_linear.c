@@ -1,11 +1,15 @@
-/* y = x W^T + b for weights of every format: BLAS for F32, our kernels for the rest. */
+/* y = x W^T + b for weights of every format: BLAS for F32, our kernels for the rest. Backward for
+ * F32, which is what training sees. */
 #include <stdint.h>
+#include <string.h>
 
 #include "runtime/blas.h"
-#include "runtime/ops.h"
+#include "runtime/ops_impl.h"
 
 /* Tiles are the same at every thread count, so that F32 results are too. */
-enum { TILE_ROWS = 128, TILE_COLS = 128, INLINE_WORK = 1 << 16 };
+enum { TILE_ROWS = 128, TILE_COLS = 128, GRADIENT_COLS = 512, INLINE_WORK = 1 << 16 };
+/* Rows of scores that exist at one time. */
+enum { LOSS_ROWS = 256 };
 
 typedef struct {
     const PareKernels *kernels;
@@ -107,11 +111,157 @@ void pare_op_linear_into(PareRun *r, PareValue *x, const PareLinear *l, float *y
     pare_pool_for(small ? NULL : r->pool, count, 1, tiles, &job);
 }
 
+/* -- backward -- */
+
+typedef struct {
+    const PareProduct *p;
+    const float *dy;
+    float *dx;
+    bool fresh;
+    size_t row_tiles;
+} ProductJob;
+
+static void dx_tiles(void *context, size_t begin, size_t end, size_t thread) {
+    const ProductJob *j = context;
+    const PareProduct *p = j->p;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        size_t m = i * TILE_ROWS, rows = min_size(TILE_ROWS, p->rows - m);
+        pare_blas_linear_dx(j->dx + m * p->K, p->K, j->dy + m * p->N, p->N, p->w, p->K, rows, p->N,
+                            p->K, j->fresh);
+    }
+}
+
+static void dw_tiles(void *context, size_t begin, size_t end, size_t thread) {
+    const ProductJob *j = context;
+    const PareProduct *p = j->p;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        size_t n = i % j->row_tiles * TILE_ROWS, k = i / j->row_tiles * GRADIENT_COLS;
+        pare_blas_linear_dw(p->dw + n * p->K + k, p->K, j->dy + n, p->N, p->x + k, p->K, p->rows,
+                            min_size(TILE_ROWS, p->N - n), min_size(GRADIENT_COLS, p->K - k));
+    }
+}
+
+void pare_product_backward(PareRun *r, const PareProduct *p, const float *dy, float *dx,
+                           bool fresh) {
+    ProductJob job = {.p = p, .dy = dy, .dx = dx, .fresh = fresh};
+    ParePool *pool = p->rows * p->N * p->K < INLINE_WORK ? NULL : r->pool;
+    if (dx)
+        pare_pool_for(pool, (p->rows + TILE_ROWS - 1) / TILE_ROWS, 1, dx_tiles, &job);
+    job.row_tiles = (p->N + TILE_ROWS - 1) / TILE_ROWS;
+    if (p->dw)
+        pare_pool_for(pool, job.row_tiles * ((p->K + GRADIENT_COLS - 1) / GRADIENT_COLS), 1,
+                      dw_tiles, &job);
+    if (p->db)
+        pare_sum_rows(r, p->db, dy, p->rows, p->N);
+}
+
+typedef struct {
+    PareNode node;
+    PareProduct product;
+    PareGrad *dx, *dy;
+} LinearNode;
+
+static void linear_backward(PareRun *r, PareNode *node) {
+    LinearNode *n = (LinearNode *)node;
+    bool fresh;
+    if (!n->dy->data)
+        return;
+    float *dx = pare_grad_open(r, n->dx, &fresh);
+    if (!r->status)
+        pare_product_backward(r, &n->product, n->dy->data, dx, fresh);
+    pare_grad_close(r, n->dy);
+}
+
+static PareProduct product_of(const PareRun *r, const PareValue *x, const PareLinear *l) {
+    return (PareProduct){.x = x->data,
+                         .w = l->weight.data,
+                         .rows = x->rows,
+                         .N = l->weight.N,
+                         .K = l->weight.K,
+                         .dw = pare_tape_param(r, l->weight.data),
+                         .db = pare_tape_param(r, l->bias)};
+}
+
+/* The product of training: F32, with INT8 simulated where the noise says so. */
+static void train_linear(PareRun *r, PareValue *x, const PareLinear *l, PareValue *y) {
+    PareProduct p = product_of(r, x, l);
+    PareValue seen = *x;
+    PareLinear simulated = *l;
+    seen.data = (float *)(uintptr_t)(p.x = pare_simulate_rows(r, x));
+    simulated.weight.data = p.w = pare_simulate_weight(r, &l->weight);
+    pare_op_linear_into(r, &seen, &simulated, y->data);
+    LinearNode *n = NULL;
+    if (x->grad || p.dw || p.db)
+        n = pare_tape_record(r, sizeof *n, linear_backward);
+    if (!n)
+        return;
+    n->product = p;
+    n->dx = x->grad;
+    n->dy = y->grad = pare_tape_grad(r, y->rows * y->cols);
+}
+
 PareValue *pare_op_linear(PareRun *r, PareValue *x, const PareLinear *l) {
     if (r->status || !x)
         return NULL;
     PareValue *y = pare_op_new(r, x->rows, l->weight.N);
-    if (y)
+    if (y && (r->tape || r->noise))
+        train_linear(r, x, l, y);
+    else if (y)
         pare_op_linear_into(r, x, l, y->data);
     return r->status ? NULL : y;
+}
+
+/* -- losses on scores -- */
+
+typedef struct {
+    PareLogitsLoss loss;
+    void *context;
+    size_t first, n;
+    float *logits;
+    bool gradient;
+} LossJob;
+
+static void loss_rows(void *context, size_t begin, size_t end, size_t thread) {
+    const LossJob *j = context;
+    (void)thread;
+    j->loss(j->context, j->first + begin, end - begin, j->logits + begin * j->n, j->n, j->gradient);
+}
+
+/* One piece of rows: the logits, the loss, and the gradients at once. */
+static void loss_piece(PareRun *r, PareValue *x, const PareLinear *l, LossJob *job, PareProduct *p,
+                       float *dx, size_t rows) {
+    PareValue piece = {.data = x->data + job->first * x->cols, .rows = rows, .cols = x->cols};
+    pare_op_linear_into(r, &piece, l, job->logits);
+    if (r->status)
+        return;
+    pare_pool_for(r->pool, rows, 4, loss_rows, job);
+    p->x = piece.data;
+    p->rows = rows;
+    if (job->gradient)
+        pare_product_backward(r, p, job->logits, dx ? dx + job->first * x->cols : NULL, false);
+}
+
+void pare_op_output_loss(PareRun *r, PareValue *x, const PareLinear *output, PareLogitsLoss loss,
+                         void *context) {
+    if (r->status || !x)
+        return;
+    PareArenaMark mark = pare_arena_mark(r->arena);
+    PareLinear l = *output;
+    PareValue seen = *x;
+    PareProduct p = product_of(r, x, output);
+    seen.data = (float *)(uintptr_t)pare_simulate_rows(r, x);
+    l.weight.data = p.w = pare_simulate_weight(r, &output->weight);
+    LossJob job = {.loss = loss, .context = context, .n = l.weight.N};
+    job.logits = pare_arena_alloc_raw(r->arena, LOSS_ROWS * job.n, sizeof *job.logits);
+    if (!job.logits && !r->status)
+        r->status = pare_memory_error(r->err, "logits");
+    job.gradient = r->tape != NULL;
+    float *dx = pare_grad_open(r, r->tape ? x->grad : NULL, NULL);
+    for (size_t at = 0; at < x->rows && !r->status; at += LOSS_ROWS) {
+        job.first = at;
+        loss_piece(r, &seen, &l, &job, &p, dx, min_size(LOSS_ROWS, x->rows - at));
+    }
+    pare_arena_release(r->arena, mark);
 }

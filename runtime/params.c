@@ -6,18 +6,26 @@
 
 #include "runtime/slots.h"
 
+/* Tensors of a file, or, where there is none, one a slot. */
 typedef struct {
     const PareFile *file;
     const PareSlots *slots;
+    const PareFileTensor *tensors;
     PareError *err;
-    PareStatus status;
 } Binder;
+
+static const PareFileTensor *find_named(const Binder *b, const char *name) {
+    if (b->file)
+        return pare_file_find(b->file, name);
+    const PareSlot *slot = pare_slots_find(b->slots, name);
+    return slot ? &b->tensors[slot - b->slots->items] : NULL;
+}
 
 static const PareFileTensor *find(const Binder *b, const char *format, const char *prefix,
                                   const char *part) {
     char name[256];
     snprintf(name, sizeof name, format, prefix, part);
-    return pare_file_find(b->file, name);
+    return find_named(b, name);
 }
 
 static void bind_weight(const Binder *b, const char *prefix, const char *part, PareWeight *out) {
@@ -152,25 +160,50 @@ static PareStatus check_all(const Binder *b) {
     return PARE_OK;
 }
 
+static PareStatus bind_all(const Binder *b, const PareDescription *d, PareArena *arena,
+                           PareParams *out) {
+    static const char *const STACKS[PARE_STACKS] = {"encoder", "decoder"};
+    PareStatus st = PARE_OK;
+    *out = (PareParams){0};
+    for (int s = 0; s < PARE_STACKS && !st; s++)
+        if (d->stacks[s].present)
+            st = bind_stack(b, STACKS[s], &d->stacks[s], arena, &out->stacks[s]);
+    if (st)
+        return st;
+    bind_linear(b, "head", ".pool", &out->pool);
+    bind_linear(b, "head", ".transform", &out->transform);
+    bind_norm(b, "head", ".transform.norm", &out->transform_norm);
+    bind_linear(b, "head", ".output", &out->output);
+    return PARE_OK;
+}
+
 PareStatus pare_params_bind(const PareDescription *d, const PareFile *f, PareArena *arena,
                             PareParams *out, PareError *err) {
-    static const char *const STACKS[PARE_STACKS] = {"encoder", "decoder"};
     PareSlots slots;
     PareStatus st = pare_slots_list(d, arena, &slots, err);
     Binder b = {.file = f, .slots = &slots, .err = err};
     if (!st)
         st = check_all(&b);
-    *out = (PareParams){0};
-    for (int s = 0; s < PARE_STACKS && !st; s++)
-        if (d->stacks[s].present)
-            st = bind_stack(&b, STACKS[s], &d->stacks[s], arena, &out->stacks[s]);
-    if (st)
-        return st;
-    bind_linear(&b, "head", ".pool", &out->pool);
-    bind_linear(&b, "head", ".transform", &out->transform);
-    bind_norm(&b, "head", ".transform.norm", &out->transform_norm);
-    bind_linear(&b, "head", ".output", &out->output);
-    return PARE_OK;
+    return st ? st : bind_all(&b, d, arena, out);
+}
+
+PareStatus pare_params_bind_memory(const PareDescription *d, const PareSlots *slots,
+                                   float *const *data, PareArena *arena, PareParams *out,
+                                   PareError *err) {
+    PareFileTensor *tensors = pare_arena_alloc(arena, slots->count, sizeof *tensors);
+    if (!tensors)
+        return pare_memory_error(err, "a model's tensors");
+    for (size_t i = 0; i < slots->count; i++) {
+        const PareSlot *s = &slots->items[i];
+        tensors[i] = (PareFileTensor){.name = s->name,
+                                      .dtype = PARE_F32,
+                                      .layout = PARE_LAYOUT_ROWS,
+                                      .dims = s->dims,
+                                      .shape = {s->shape[0], s->shape[1]},
+                                      .data = data[i]};
+    }
+    Binder b = {.slots = slots, .tensors = tensors, .err = err};
+    return bind_all(&b, d, arena, out);
 }
 
 /* -- rows -- */

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "formats/pare_file.h"
 #include "runtime/description.h"
+#include "runtime/slots.h"
 
 /* A matrix [N, K] in any of the layouts that the kernels consume; everything is borrowed. */
 typedef struct {
@@ -61,6 +62,12 @@ typedef struct {
  * The layer arrays are allocated in `arena`. */
 PareStatus pare_params_bind(const PareDescription *d, const PareFile *f, PareArena *arena,
                             PareParams *out, PareError *err);
+
+/* The same to tensors in memory: data[i] are the row-major values of slot i of this description;
+ * slots that share their values have the same pointer. */
+PareStatus pare_params_bind_memory(const PareDescription *d, const PareSlots *slots,
+                                   float *const *data, PareArena *arena, PareParams *out,
+                                   PareError *err);
 
 /* Row `row` of a matrix as float32, dequantized: out[K]. */
 void pare_weight_row(const PareWeight *w, size_t row, float *out);

@@ -58,31 +58,6 @@ PareRun pare_session_begin(PareSession *s, PareError *err) {
 
 /* -- relative positions -- */
 
-static PareStatus expand_stack(PareSession *s, PareStackIndex index, size_t reach, PareError *err) {
-    const PareStack *d = &s->transformer.d->stacks[index];
-    const PareStackParams *p = &s->transformer.p->stacks[index];
-    if (d->position != PARE_POSITION_RELATIVE)
-        return PARE_OK;
-    const float **layers = pare_arena_alloc(s->relative_arena, d->layer_count, sizeof *layers);
-    if (!layers)
-        return pare_memory_error(err, "relative positions");
-    s->relatives.layers[index] = layers;
-    for (uint32_t l = 0; l < d->layer_count; l++) {
-        const float *table = p->layers[l].self.relative;
-        bool shared = l > 0 && table == p->layers[l - 1].self.relative;
-        PareStatus st = PARE_OK;
-        if (shared)
-            layers[l] = layers[l - 1];
-        else if (table)
-            st = pare_relative_expand(table, d->relative_buckets, d->relative_max_distance,
-                                      index == PARE_ENCODER, d->layers[l].self.heads, reach,
-                                      s->relative_arena, &layers[l], err);
-        if (st)
-            return st;
-    }
-    return PARE_OK;
-}
-
 PareStatus pare_session_reach(PareSession *s, size_t positions, PareError *err) {
     if (positions <= s->relatives.reach)
         return PARE_OK;
@@ -92,10 +67,13 @@ PareStatus pare_session_reach(PareSession *s, size_t positions, PareError *err) 
     pare_arena_destroy(s->relative_arena);
     s->relatives = (PareRelatives){0};
     s->relative_arena = pare_arena_create(0);
-    PareStatus st = s->relative_arena ? PARE_OK : pare_memory_error(err, "relative positions");
-    for (int i = 0; i < PARE_STACKS && !st; i++)
-        st = expand_stack(s, (PareStackIndex)i, reach, err);
-    s->relatives.reach = st ? 0 : reach;
+    if (!s->relative_arena)
+        return pare_memory_error(err, "relative positions");
+    PareRun r = {.kernels = pare_kernels(), .arena = s->relative_arena, .err = err};
+    PareStatus st =
+        pare_transformer_relatives(&r, s->transformer.d, s->transformer.p, reach, &s->relatives);
+    if (st)
+        s->relatives.reach = 0;
     return st;
 }
 

@@ -1,6 +1,11 @@
 /* The one model function. */
 #include "runtime/transformer.h"
 
+#include <string.h>
+
+#include "core/random.h"
+#include "runtime/ops_impl.h"
+
 /* What a sublayer needs to know. */
 typedef struct {
     PareRun *r;
@@ -12,12 +17,22 @@ typedef struct {
     uint32_t layer;
 } Place;
 
+/* Keys and values as a sublayer's attention reads them. */
+typedef struct {
+    PareValue *key, *value; /* NULL when they lie in a cache */
+    PareSpan *spans;
+} KeyValues;
+
 static PareValue *attend(const Place *p, PareValue *q, const PareAttentionShape *shape,
-                         PareSpan *spans, bool causal, const float *relative) {
-    PareAttention a = {.shape = *shape, .causal = causal, .relative = relative};
-    if (relative)
-        a.reach = p->t->relatives->reach;
-    return pare_op_attention(p->r, q, spans, p->pass->sequence_count, &a);
+                         const KeyValues *kv, bool causal, bool relative) {
+    PareAttention a = {.shape = *shape, .causal = causal, .key = kv->key, .value = kv->value};
+    const PareRelatives *relatives = p->t->relatives;
+    if (relative) {
+        a.relative = relatives->layers[p->index][p->layer];
+        a.reach = relatives->reach;
+        a.relative_grad = relatives->grads[p->index] ? relatives->grads[p->index][p->layer] : NULL;
+    }
+    return pare_op_attention(p->r, q, kv->spans, p->pass->sequence_count, &a);
 }
 
 static PareSpan *new_spans(const Place *p) {
@@ -30,7 +45,7 @@ static PareSpan *new_spans(const Place *p) {
 /* Keys and values of this pass's rows: into the cache, or into values that live as long as the
  * layer. Every span's k and v point at slot 0 of the cache, or at the sequence's first row. */
 static void project_keys(const Place *p, PareValue *x, const PareAttentionParams *a, size_t kv_cols,
-                         PareSpan *spans) {
+                         KeyValues *kv) {
     const ParePass *pass = p->pass;
     float *k, *v;
     if (pass->cache) {
@@ -39,59 +54,75 @@ static void project_keys(const Place *p, PareValue *x, const PareAttentionParams
         pare_op_linear_into(p->r, x, &a->key, k + pass->cache_base * kv_cols);
         pare_op_linear_into(p->r, x, &a->value, v + pass->cache_base * kv_cols);
     } else {
-        PareValue *key = pare_op_linear(p->r, x, &a->key);
-        PareValue *value = pare_op_linear(p->r, x, &a->value);
-        if (!key || !value)
+        kv->key = pare_op_linear(p->r, x, &a->key);
+        kv->value = pare_op_linear(p->r, x, &a->value);
+        if (!kv->key || !kv->value)
             return;
-        k = key->data;
-        v = value->data;
+        k = kv->key->data;
+        v = kv->value->data;
     }
     for (size_t i = 0; i < pass->sequence_count; i++) {
         const PareRows *s = &pass->sequences[i];
         size_t first = pass->cache ? 0 : s->begin * kv_cols;
-        spans[i] = (PareSpan){.q_begin = s->begin,
-                              .q_count = s->count,
-                              .k = k + first,
-                              .v = v + first,
-                              .slots = pass->cache ? s->slots : NULL,
-                              .keys = pass->cache ? s->first_position + s->count : s->count,
-                              .first_position = pass->cache ? s->first_position : 0};
+        kv->spans[i] = (PareSpan){.q_begin = s->begin,
+                                  .q_count = s->count,
+                                  .k = k + first,
+                                  .v = v + first,
+                                  .slots = pass->cache ? s->slots : NULL,
+                                  .keys = pass->cache ? s->first_position + s->count : s->count,
+                                  .first_position = pass->cache ? s->first_position : 0};
     }
+}
+
+/* Hands over a value of the inside, for a loss on it. */
+static void tap(const Place *p, PareValue **list, size_t index, PareValue *x) {
+    if (list)
+        list[index] = pare_op_tap(p->r, x);
 }
 
 static PareValue *self_attention(const Place *p, PareValue *x) {
     const PareAttentionParams *a = &p->params->layers[p->layer].self;
     const PareAttentionShape *shape = &p->stack->layers[p->layer].self;
-    PareSpan *spans = new_spans(p);
-    if (!spans)
+    const PareTaps *taps = p->pass->taps;
+    KeyValues kv = {.spans = new_spans(p)};
+    if (!kv.spans)
         return NULL;
     PareValue *q = pare_op_linear(p->r, x, &a->query);
-    project_keys(p, x, a, (size_t)shape->kv_heads * shape->head_size, spans);
-    const float *relative = p->stack->position == PARE_POSITION_RELATIVE
-                                ? p->t->relatives->layers[p->index][p->layer]
-                                : NULL;
-    PareValue *y = attend(p, q, shape, spans, p->index == PARE_DECODER, relative);
+    project_keys(p, x, a, (size_t)shape->kv_heads * shape->head_size, &kv);
+    tap(p, taps ? taps->query : NULL, p->layer, q);
+    tap(p, taps ? taps->key : NULL, p->layer, kv.key);
+    PareValue *y = attend(p, q, shape, &kv, p->index == PARE_DECODER,
+                          p->stack->position == PARE_POSITION_RELATIVE);
     return pare_op_linear(p->r, y, &a->output);
 }
 
 static PareValue *cross_attention(const Place *p, PareValue *x) {
     const PareAttentionParams *a = &p->params->layers[p->layer].cross;
     const PareAttentionShape *shape = &p->stack->layers[p->layer].cross;
+    const PareKeyValues *memory = p->pass->memory;
     size_t kv_cols = (size_t)shape->kv_heads * shape->head_size;
-    PareSpan *spans = new_spans(p);
-    if (!spans)
+    KeyValues kv = {.spans = new_spans(p)};
+    if (!kv.spans)
         return NULL;
+    if (memory->key) {
+        kv.key = memory->key[p->layer];
+        kv.value = memory->value[p->layer];
+    }
     for (size_t i = 0; i < p->pass->sequence_count; i++) {
         const PareRows *s = &p->pass->sequences[i];
-        spans[i] = (PareSpan){.q_begin = s->begin,
-                              .q_count = s->count,
-                              .k = p->pass->memory->k[p->layer] + s->memory_begin * kv_cols,
-                              .v = p->pass->memory->v[p->layer] + s->memory_begin * kv_cols,
-                              .keys = s->memory_count};
+        kv.spans[i] = (PareSpan){.q_begin = s->begin,
+                                 .q_count = s->count,
+                                 .k = memory->k[p->layer] + s->memory_begin * kv_cols,
+                                 .v = memory->v[p->layer] + s->memory_begin * kv_cols,
+                                 .keys = s->memory_count};
     }
     PareValue *q = pare_op_linear(p->r, x, &a->query);
-    PareValue *y = attend(p, q, shape, spans, false, NULL);
+    PareValue *y = attend(p, q, shape, &kv, false, false);
     return pare_op_linear(p->r, y, &a->output);
+}
+
+static float dropout_of(const PareRun *r) {
+    return r->noise ? r->noise->dropout : 0;
 }
 
 static PareValue *feed_forward(const Place *p, PareValue *x) {
@@ -101,20 +132,95 @@ static PareValue *feed_forward(const Place *p, PareValue *x) {
         pare_op_gate(p->r, y, pare_op_linear(p->r, x, &l->gate), p->stack->activation);
     else
         pare_op_activate(p->r, y, p->stack->activation);
+    pare_op_dropout(p->r, y, p->r->noise ? p->r->noise->activation : 0);
     return pare_op_linear(p->r, y, &l->out);
 }
 
 typedef PareValue *(*Sublayer)(const Place *p, PareValue *x);
 
-/* x + f(norm(x)), or norm(x + f(x)); what f allocated is given back. */
+/* x + f(norm(x)), or norm(x + f(x)); what f allocated is given back, unless somebody needs it. */
 static void residual(const Place *p, PareValue *x, const PareNorm *norm, Sublayer f) {
     const PareStack *s = p->stack;
     PareArenaMark mark = pare_arena_mark(p->r->arena);
     PareValue *in = s->pre_norm ? pare_op_norm(p->r, x, s->norm, norm, s->norm_eps) : x;
-    pare_op_add(p->r, x, f(p, in));
+    PareValue *y = f(p, in);
+    pare_op_dropout(p->r, y, dropout_of(p->r));
+    pare_op_add(p->r, x, y);
     if (!s->pre_norm)
         pare_op_norm_in_place(p->r, x, s->norm, norm, s->norm_eps);
-    pare_arena_release(p->r->arena, mark);
+    if (!p->r->tape && !p->pass->taps)
+        pare_arena_release(p->r->arena, mark);
+}
+
+static void run_layer(const Place *p, PareValue *x) {
+    const PareLayerShape *shape = &p->stack->layers[p->layer];
+    const PareLayerParams *l = &p->params->layers[p->layer];
+    if (shape->self.heads)
+        residual(p, x, &l->self.norm, self_attention);
+    if (shape->cross.heads)
+        residual(p, x, &l->cross.norm, cross_attention);
+    if (shape->ffn)
+        residual(p, x, &l->ffn_norm, feed_forward);
+}
+
+/* -- layers that are computed again instead of stored -- */
+
+typedef struct {
+    PareNode node;
+    Place place;
+    PareValue x; /* the layer's input */
+    PareGrad *dy;
+    uint32_t noise_place;
+    size_t noise_base;
+} LayerNode;
+
+static void layer_backward(PareRun *r, PareNode *node) {
+    LayerNode *n = (LayerNode *)node;
+    if (!n->dy->data)
+        return;
+    PareArenaMark mark = pare_arena_mark(r->arena);
+    PareNode *outer = pare_tape_suspend(r);
+    PareValue x = n->x;
+    PareGrad *dx = x.grad = pare_tape_grad(r, x.rows * x.cols);
+    n->place.r = r;
+    if (r->noise) {
+        r->noise->place = n->noise_place;
+        r->noise->base = n->noise_base;
+    }
+    run_layer(&n->place, &x);
+    pare_grad_move(r, n->dy, x.grad);
+    pare_tape_backward(r);
+    pare_grad_move(r, dx, n->x.grad);
+    pare_tape_resume(r, outer);
+    pare_arena_release(r->arena, mark);
+}
+
+static void run_layer_lightly(const Place *p, PareValue *x) {
+    PareRun *r = p->r;
+    PareTape *tape = r->tape;
+    LayerNode *n = pare_tape_record(r, sizeof *n, layer_backward);
+    PareGrad *dy = pare_tape_grad(r, x->rows * x->cols);
+    float *y = r->status ? NULL : pare_op_renew(r, x);
+    if (!n || !dy || !y)
+        return;
+    *n = (LayerNode){.node = n->node, .place = *p, .x = *x, .dy = dy};
+    if (r->noise) {
+        n->noise_place = r->noise->place;
+        n->noise_base = r->noise->base;
+    }
+    memcpy(y, x->data, x->rows * x->cols * sizeof *y);
+    *x = (PareValue){.data = y, .rows = x->rows, .cols = x->cols};
+    r->tape = NULL;
+    run_layer(p, x);
+    r->tape = tape;
+    x->grad = dy;
+}
+
+/* LayerDrop: in training a layer is left out with some probability. */
+static bool layer_dropped(PareRun *r) {
+    PareNoise *n = r->noise;
+    return n && n->layer_drop > 0 &&
+           pare_random_float(n->seed, pare_noise_stream(n), 0) < n->layer_drop;
 }
 
 static PareValue *embed(const Place *p) {
@@ -123,6 +229,7 @@ static PareValue *embed(const Place *p) {
         pare_op_embed(p->r, p->params, s->embedding_scale, s->position_offset, &p->pass->tokens);
     if (s->embedding_norm)
         pare_op_norm_in_place(p->r, x, s->norm, &p->params->embed_norm, s->norm_eps);
+    pare_op_dropout(p->r, x, dropout_of(p->r));
     if (s->embedding_width != s->width)
         x = pare_op_linear(p->r, x, &p->params->projection);
     return x;
@@ -131,22 +238,58 @@ static PareValue *embed(const Place *p) {
 PareValue *pare_transformer_stack(PareRun *r, const PareTransformer *t, PareStackIndex s,
                                   const ParePass *pass) {
     const PareStack *stack = &t->d->stacks[s];
+    PareValue **hidden = pass->taps ? pass->taps->hidden : NULL;
     Place p = {
         .r = r, .t = t, .stack = stack, .params = &t->p->stacks[s], .pass = pass, .index = s};
+    if (r->noise)
+        r->noise->base = r->noise->row_base[s];
     PareValue *x = embed(&p);
+    tap(&p, hidden, 0, x);
     for (p.layer = 0; p.layer < stack->layer_count && !r->status; p.layer++) {
-        const PareLayerShape *shape = &stack->layers[p.layer];
-        const PareLayerParams *l = &p.params->layers[p.layer];
-        if (shape->self.heads)
-            residual(&p, x, &l->self.norm, self_attention);
-        if (shape->cross.heads)
-            residual(&p, x, &l->cross.norm, cross_attention);
-        if (shape->ffn)
-            residual(&p, x, &l->ffn_norm, feed_forward);
+        if (!layer_dropped(r)) {
+            if (r->tape && pass->recompute)
+                run_layer_lightly(&p, x);
+            else
+                run_layer(&p, x);
+        }
+        tap(&p, hidden, p.layer + 1, x);
     }
     if (stack->final_norm)
         pare_op_norm_in_place(r, x, stack->norm, &p.params->norm, stack->norm_eps);
     return r->status ? NULL : x;
+}
+
+/* Layers that share a table share what is made of it. */
+static void stack_relatives(PareRun *r, const PareStack *d, const PareStackParams *p, bool encoder,
+                            const float **layers, PareGrad **grads, size_t reach) {
+    for (uint32_t l = 0; l < d->layer_count && !r->status; l++) {
+        const float *table = p->layers[l].self.relative;
+        if (l > 0 && table == p->layers[l - 1].self.relative) {
+            layers[l] = layers[l - 1];
+            grads[l] = grads[l - 1];
+        } else if (table) {
+            layers[l] = pare_op_relative(r, table, d->relative_buckets, d->relative_max_distance,
+                                         encoder, d->layers[l].self.heads, reach, &grads[l]);
+        }
+    }
+}
+
+PareStatus pare_transformer_relatives(PareRun *r, const PareDescription *d, const PareParams *p,
+                                      size_t reach, PareRelatives *out) {
+    *out = (PareRelatives){.reach = reach};
+    for (int s = 0; s < PARE_STACKS && !r->status; s++) {
+        const PareStack *stack = &d->stacks[s];
+        if (!stack->present || stack->position != PARE_POSITION_RELATIVE)
+            continue;
+        out->layers[s] = pare_arena_alloc(r->arena, stack->layer_count, sizeof *out->layers[s]);
+        out->grads[s] = pare_arena_alloc(r->arena, stack->layer_count, sizeof *out->grads[s]);
+        if (!out->layers[s] || !out->grads[s])
+            r->status = pare_memory_error(r->err, "relative positions");
+        else
+            stack_relatives(r, stack, &p->stacks[s], s == PARE_ENCODER, out->layers[s],
+                            out->grads[s], reach);
+    }
+    return r->status;
 }
 
 PareStatus pare_transformer_memory(PareRun *r, const PareTransformer *t, PareValue *encoded,
@@ -154,7 +297,9 @@ PareStatus pare_transformer_memory(PareRun *r, const PareTransformer *t, PareVal
     const PareStack *s = &t->d->stacks[PARE_DECODER];
     out->k = pare_arena_alloc(r->arena, s->layer_count, sizeof *out->k);
     out->v = pare_arena_alloc(r->arena, s->layer_count, sizeof *out->v);
-    if (!out->k || !out->v)
+    out->key = pare_arena_alloc(r->arena, s->layer_count, sizeof *out->key);
+    out->value = pare_arena_alloc(r->arena, s->layer_count, sizeof *out->value);
+    if (!out->k || !out->v || !out->key || !out->value)
         return r->status = pare_memory_error(r->err, "cross-attention");
     for (uint32_t l = 0; l < s->layer_count && !r->status; l++) {
         const PareAttentionParams *a = &t->p->stacks[PARE_DECODER].layers[l].cross;
@@ -165,12 +310,14 @@ PareStatus pare_transformer_memory(PareRun *r, const PareTransformer *t, PareVal
         if (k && v) {
             out->k[l] = k->data;
             out->v[l] = v->data;
+            out->key[l] = k;
+            out->value[l] = v;
         }
     }
     return r->status;
 }
 
-PareValue *pare_transformer_head(PareRun *r, const PareTransformer *t, PareValue *hidden) {
+PareValue *pare_transformer_head_input(PareRun *r, const PareTransformer *t, PareValue *hidden) {
     const PareOutputHead *h = &t->d->head;
     const PareStack *top = &t->d->stacks[pare_description_top(t->d)];
     if (h->transform) {
@@ -179,7 +326,11 @@ PareValue *pare_transformer_head(PareRun *r, const PareTransformer *t, PareValue
         pare_op_norm_in_place(r, hidden, top->norm, &t->p->transform_norm, top->norm_eps);
     }
     pare_op_scale(r, hidden, h->scale);
-    return pare_op_linear(r, hidden, &t->p->output);
+    return hidden;
+}
+
+PareValue *pare_transformer_head(PareRun *r, const PareTransformer *t, PareValue *hidden) {
+    return pare_op_linear(r, pare_transformer_head_input(r, t, hidden), &t->p->output);
 }
 
 PareValue *pare_transformer_pool(PareRun *r, const PareTransformer *t, const PareValue *hidden,
@@ -199,5 +350,8 @@ PareValue *pare_transformer_pool(PareRun *r, const PareTransformer *t, const Par
         x = pare_op_linear(r, x, &t->p->pool);
         pare_op_activate(r, x, h->pool_activation);
     }
+    if (r->noise)
+        r->noise->base = r->noise->sequence_base;
+    pare_op_dropout(r, x, dropout_of(r));
     return x;
 }

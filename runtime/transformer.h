@@ -12,6 +12,7 @@
 typedef struct {
     size_t reach;
     const float **layers[PARE_STACKS]; /* [layer]: as PareAttention.relative, or NULL */
+    PareGrad **grads[PARE_STACKS]; /* [layer]: where their gradients gather; NULL without tape */
 } PareRelatives;
 
 typedef struct {
@@ -32,7 +33,15 @@ typedef struct {
 /* Keys and values of one attention block a layer: row s of layer l at k[l] + s * kv columns. */
 typedef struct {
     float **k, **v;
+    PareValue **key, **value; /* with a tape: the values that they lie in */
 } PareKeyValues;
+
+/* What a loss on the inside of a stack reads (distillation); all arrays are the caller's. With
+ * taps nothing is given back to the arena. */
+typedef struct {
+    PareValue **hidden;       /* NULL, or [layers + 1]: the embeddings, then each layer's result */
+    PareValue **query, **key; /* NULL, or [layers]: of self-attention, before the product */
+} PareTaps;
 
 typedef struct {
     PareTokens tokens;
@@ -43,14 +52,24 @@ typedef struct {
     const PareKeyValues *cache;
     size_t cache_base;
     const PareKeyValues *memory; /* cross-attention; NULL without an encoder */
+    const PareTaps *taps;        /* NULL: none */
+    /* With a tape: keep each layer's input alone and compute the layer again when going backwards
+     * (Chen et al. 2016). The pass must live until then. */
+    bool recompute;
 } ParePass;
 
+/* Relative biases of all stacks that have them, expanded in the run's arena. */
+PareStatus pare_transformer_relatives(PareRun *r, const PareDescription *d, const PareParams *p,
+                                      size_t reach, PareRelatives *out);
 /* The stack's result [tokens, width], in the run's arena; NULL on error (r->status). */
 PareValue *pare_transformer_stack(PareRun *r, const PareTransformer *t, PareStackIndex s,
                                   const ParePass *pass);
 /* Cross-attention keys and values of every decoder layer from the encoder's result, once. */
 PareStatus pare_transformer_memory(PareRun *r, const PareTransformer *t, PareValue *encoded,
                                    PareKeyValues *out);
+/* What the output layer t->p->output reads: `hidden`, or for LM heads what the head makes of it
+ * first. May change `hidden`. */
+PareValue *pare_transformer_head_input(PareRun *r, const PareTransformer *t, PareValue *hidden);
 /* The output layer on rows of the top stack's result. LM and token heads take any rows, the
  * sequence head takes pooled rows. Changes `hidden`. */
 PareValue *pare_transformer_head(PareRun *r, const PareTransformer *t, PareValue *hidden);
