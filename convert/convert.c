@@ -230,6 +230,8 @@ static PareStatus open_parts(PareConvert *c, PareError *err) {
     if (!st)
         st = pare_checkpoint_open(folder, c->options.root, &c->checkpoint, err);
     if (!st)
+        pare_buffer_puts(&c->warnings, pare_checkpoint_warnings(c->checkpoint));
+    if (!st)
         st = describe(c, err);
     if (!st)
         st = pare_plan_make(&c->model, c->checkpoint, &c->options.allow_unused, c->arena, &c->plan,

@@ -36,10 +36,8 @@ typedef struct {
     char sha256[PARE_SHA256_HEX_SIZE];
 } PareInputFile;
 
-enum { PARE_MAX_INPUTS = 32 };
-
-/* The paths of the files that the conversion reads, in a fixed order, in `arena`. */
-PareStatus pare_convert_inputs(PareConvert *c, const char **paths, size_t *count, PareError *err);
+/* The paths of all files that the conversion reads, in a fixed order, in the conversion's arena. */
+PareStatus pare_convert_inputs(PareConvert *c, const char ***out, size_t *count, PareError *err);
 PareStatus pare_input_file_hash(const char *path, PareInputFile *out, PareError *err);
 
 /* The metadata section. */

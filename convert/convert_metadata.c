@@ -5,19 +5,26 @@
 #include "core/file.h"
 #include "core/version.h"
 
-PareStatus pare_convert_inputs(PareConvert *c, const char **paths, size_t *count, PareError *err) {
-    size_t n = 0, files = 0;
-    paths[n++] = pare_checkpoint_path(c->checkpoint);
+PareStatus pare_convert_inputs(PareConvert *c, const char ***out, size_t *count, PareError *err) {
+    size_t n = 0, tokens = 0, weights = pare_checkpoint_files(c->checkpoint);
+    const char *const *names = c->tokenizer ? pare_tokenizer_files(c->tokenizer, &tokens) : NULL;
+    const char **paths = pare_arena_alloc(c->arena, weights + 2 + tokens, sizeof *paths);
+    if (!paths)
+        return pare_memory_error(err, "the names of the inputs");
+    while (n < weights) {
+        paths[n] = pare_checkpoint_file(c->checkpoint, n);
+        n++;
+    }
     paths[n++] = c->config.path;
     if (c->generation.doc)
         paths[n++] = c->generation.path;
-    const char *const *names = c->tokenizer ? pare_tokenizer_files(c->tokenizer, &files) : NULL;
-    for (size_t i = 0; i < files && n < PARE_MAX_INPUTS; i++) {
+    for (size_t i = 0; i < tokens; i++) {
         paths[n] =
             pare_arena_printf(c->arena, "%s/%s", c->options.folder, pare_file_basename(names[i]));
         if (!paths[n++])
             return pare_memory_error(err, "the names of the inputs");
     }
+    *out = paths;
     *count = n;
     return PARE_OK;
 }

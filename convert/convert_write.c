@@ -145,10 +145,12 @@ static PareStatus check_output(const char *out, const char *const *paths, size_t
 PareStatus pare_convert_write(PareConvert *c, const char *out, bool force, PareProgress *progress,
                               PareError *err) {
     Writer w = {.c = c, .progress = progress, .err = err};
-    const char *paths[PARE_MAX_INPUTS];
-    PareInputFile inputs[PARE_MAX_INPUTS];
+    const char **paths = NULL;
     size_t count = 0;
-    PareStatus st = pare_convert_inputs(c, paths, &count, err);
+    PareStatus st = pare_convert_inputs(c, &paths, &count, err);
+    PareInputFile *inputs = st ? NULL : pare_arena_alloc(c->arena, count, sizeof *inputs);
+    if (!st && !inputs)
+        st = pare_memory_error(err, "the names of the inputs");
     if (!st)
         st = check_output(out, paths, count, err);
     if (!st)

@@ -1,6 +1,7 @@
 /* What a .pare file or a checkpoint holds. */
 #include "convert/info.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "convert/info_text.h"
@@ -132,18 +133,20 @@ PareStatus pare_info_tensor(PareInfo *info, size_t index, bool json, bool sha256
     const char *name = t ? t->name : k->name;
     PareTensorType type = t ? file_type(t) : k->type;
     char shape[256], hex[PARE_SHA256_HEX_SIZE] = "";
-    PareStatus st = sha256 ? hash_tensor(info, index, &type, hex, err) : PARE_OK;
+    const char *dtype = t ? pare_dtype_name(t->dtype) : pare_checkpoint_dtype_name(k);
+    bool readable = type.dtype != PARE_DTYPE_COUNT;
+    PareStatus st = sha256 && readable ? hash_tensor(info, index, &type, hex, err) : PARE_OK;
     if (st)
         return pare_error_prefix(err, "%s", name);
     pare_tensor_shape_text(&type, shape, sizeof shape);
     if (!json) {
-        pare_buffer_printf(out, "%s\t%s\t%s%s%s\n", name, shape, pare_dtype_name(type.dtype),
-                           sha256 ? "\t" : "", hex);
+        pare_buffer_printf(out, "%s\t%s\t%s%s%s\n", name, shape, dtype, sha256 ? "\t" : "",
+                           sha256 && !readable ? "-" : hex);
         return pare_buffer_ok(out, "the list of tensors", err);
     }
     pare_buffer_puts(out, "{\"name\":");
     pare_buffer_put_json_string(out, name, strlen(name));
-    pare_buffer_printf(out, ",\"shape\":%s,\"dtype\":\"%s\"", shape, pare_dtype_name(type.dtype));
+    pare_buffer_printf(out, ",\"shape\":%s,\"dtype\":\"%s\"", shape, dtype);
     if (t)
         pare_buffer_printf(out, ",\"layout\":\"%s\",\"bytes\":%llu", layout_name(t->layout),
                            (unsigned long long)t->bytes);
@@ -151,36 +154,80 @@ PareStatus pare_info_tensor(PareInfo *info, size_t index, bool json, bool sha256
         pare_buffer_puts(out, ",\"alias_of\":");
         pare_buffer_put_json_string(out, t->alias_of, strlen(t->alias_of));
     }
-    if (sha256)
+    if (sha256 && readable)
         pare_buffer_printf(out, ",\"sha256\":\"%s\"", hex);
+    else if (sha256)
+        pare_buffer_puts(out, ",\"sha256\":null");
     pare_buffer_puts(out, "}\n");
     return pare_buffer_ok(out, "the list of tensors", err);
 }
 
+typedef struct {
+    uint64_t id;
+    size_t index;
+} ViewId;
+
+static int compare_view_ids(const void *a, const void *b) {
+    const ViewId *x = a, *y = b;
+    if (x->id != y->id)
+        return x->id < y->id ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Which tensors show the values of one before them; pare_free. NULL when out of memory. */
+static bool *find_shared(const PareInfo *info, size_t count) {
+    bool *shared = pare_alloc(count, sizeof *shared);
+    ViewId *ids = info->file ? NULL : pare_alloc(count, sizeof *ids);
+    size_t used = 0;
+    if (!shared || (!info->file && !ids)) {
+        pare_free(shared);
+        pare_free(ids);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const PareCheckpointTensor *k =
+            info->file ? NULL : pare_checkpoint_tensor(info->checkpoint, i);
+        if (!k)
+            shared[i] = pare_file_tensor(info->file, i)->alias_of != NULL;
+        else if (k->view_id)
+            ids[used++] = (ViewId){k->view_id, i};
+    }
+    if (used > 0)
+        qsort(ids, used, sizeof *ids, compare_view_ids);
+    for (size_t i = 1; i < used; i++)
+        shared[ids[i].index] = ids[i].id == ids[i - 1].id;
+    pare_free(ids);
+    return shared;
+}
+
 /* Stored values and bytes by number format. */
-static void tally(const PareInfo *info, PareInfoTally *t) {
-    *t = (PareInfoTally){0};
-    t->tensors = pare_info_count(info);
+static PareStatus tally(const PareInfo *info, PareInfoTally *t, PareError *err) {
+    *t = (PareInfoTally){.tensors = pare_info_count(info)};
+    bool *shared = find_shared(info, t->tensors);
+    if (!shared)
+        return pare_memory_error(err, "the summary");
     for (size_t i = 0; i < t->tensors; i++) {
         const PareFileTensor *f = info->file ? pare_file_tensor(info->file, i) : NULL;
         const PareCheckpointTensor *k = f ? NULL : pare_checkpoint_tensor(info->checkpoint, i);
         PareTensorType type = f ? file_type(f) : k->type;
         size_t count = 0, bytes = 0;
-        bool shared = f && f->alias_of;
-        for (size_t j = 0; k && k->view_id && j < i && !shared; j++)
-            shared = pare_checkpoint_tensor(info->checkpoint, j)->view_id == k->view_id;
-        if (shared) {
+        if (shared[i]) {
             t->shared++;
             continue;
         }
-        if (pare_tensor_elements(&type, &count) && pare_tensor_bytes(&type, &bytes)) {
+        if (pare_tensor_elements(&type, &count))
             t->values += count;
-            t->of[type.dtype].values += count;
-            t->of[type.dtype].bytes += f ? f->bytes : bytes;
-            t->bytes += f ? f->bytes : bytes;
-        }
+        if (f)
+            bytes = (size_t)f->bytes;
+        else if (!pare_tensor_bytes(&type, &bytes))
+            bytes = 0;
         t->of[type.dtype].tensors++;
+        t->of[type.dtype].values += count;
+        t->of[type.dtype].bytes += bytes;
+        t->bytes += bytes;
     }
+    pare_free(shared);
+    return PARE_OK;
 }
 
 PareStatus pare_info_summary(const PareInfo *info, bool json, PareBuffer *out, PareError *err) {
@@ -191,13 +238,17 @@ PareStatus pare_info_summary(const PareInfo *info, bool json, PareBuffer *out, P
                          .weights =
                              info->file ? info->path : pare_checkpoint_path(info->checkpoint),
                          .file_bytes = info->file ? pare_file_size(info->file) : 0,
+                         .files = info->file ? 1 : pare_checkpoint_files(info->checkpoint),
+                         .warnings = info->file ? "" : pare_checkpoint_warnings(info->checkpoint),
                          .metadata = info->metadata ? pare_json_root(info->metadata) : NULL};
     const void *bytes;
     if (info->file)
         for (int kind = PARE_SECTION_METADATA; kind <= PARE_SECTION_CERTIFICATE; kind++)
             s.has_section[kind] = pare_file_section(info->file, (PareSectionKind)kind, &bytes,
                                                     &s.section_bytes[kind]);
-    tally(info, &t);
+    PareStatus st = tally(info, &t, err);
+    if (st)
+        return st;
     if (json)
         return pare_info_json(&s, &t, out, err);
     return pare_info_text(&s, &t, out, err);

@@ -155,6 +155,34 @@ static void put_formats(const PareInfoTally *t, PareBuffer *out) {
                                pare_dtype_name((PareDtype)d), t->of[d].tensors,
                                (unsigned long long)t->of[d].values,
                                (unsigned long long)t->of[d].bytes);
+    if (t->of[PARE_DTYPE_COUNT].tensors)
+        pare_buffer_printf(out, "  %-11s %zu tensors, %llu values that cannot be read\n", "others",
+                           t->of[PARE_DTYPE_COUNT].tensors,
+                           (unsigned long long)t->of[PARE_DTYPE_COUNT].values);
+}
+
+static void put_warnings(const char *lines, PareBuffer *out) {
+    while (*lines) {
+        size_t length = strcspn(lines, "\n");
+        pare_buffer_printf(out, "%-13s %.*s\n", "warning", (int)length, lines);
+        lines += length + (lines[length] != '\0');
+    }
+}
+
+static void put_checkpoint(const PareInfoSubject *s, PareBuffer *out) {
+    const PareJson *classes = pare_json_get_set(s->metadata, "architectures");
+    const PareJson *first = pare_json_at(classes, 0);
+    if (strcmp(s->weights, s->path) != 0)
+        put_row(out, "weights", pare_file_basename(s->weights));
+    if (s->files > 1)
+        pare_buffer_printf(out, "%-13s %zu: the index and %zu shard%s\n", "files", s->files,
+                           s->files - 1, s->files == 2 ? "" : "s");
+    put_warnings(s->warnings, out);
+    if (!s->metadata)
+        return;
+    put_row(out, "model type", text_of(s->metadata, "model_type"));
+    if (pare_json_is_string(first))
+        put_row(out, "architecture", pare_json_string(first));
 }
 
 static const char *const SECTIONS[] = {"", "metadata", "tokenizer", "self-test", "certificate"};
@@ -164,8 +192,6 @@ PareStatus pare_info_text(const PareInfoSubject *s, const PareInfoTally *t, Pare
     PareStatus st = PARE_OK;
     put_row(out, s->is_model ? "model" : "checkpoint", s->path);
     put_row(out, "format", s->format);
-    if (!s->is_model && strcmp(s->weights, s->path) != 0)
-        put_row(out, "weights", pare_file_basename(s->weights));
     if (s->is_model) {
         pare_buffer_printf(out, "%-13s %llu bytes\n", "size", (unsigned long long)s->file_bytes);
         st = put_description(s, out, err);
@@ -174,12 +200,8 @@ PareStatus pare_info_text(const PareInfoSubject *s, const PareInfoTally *t, Pare
             if (s->has_section[k])
                 pare_buffer_printf(out, "%-13s %s, %zu bytes\n", "section", SECTIONS[k],
                                    s->section_bytes[k]);
-    } else if (s->metadata) {
-        const PareJson *classes = pare_json_get_set(s->metadata, "architectures");
-        const PareJson *first = pare_json_at(classes, 0);
-        put_row(out, "model type", text_of(s->metadata, "model_type"));
-        if (pare_json_is_string(first))
-            put_row(out, "architecture", pare_json_string(first));
+    } else {
+        put_checkpoint(s, out);
     }
     pare_buffer_printf(out, "%-13s %zu, of which %zu share another's values\n", "tensors",
                        t->tensors, t->shared);
@@ -210,6 +232,33 @@ static PareStatus put_metadata(const PareInfoSubject *s, PareBuffer *out, PareEr
     return PARE_OK;
 }
 
+static void put_json_files(const PareInfoSubject *s, PareBuffer *out) {
+    const char *at = s->warnings;
+    pare_buffer_printf(out, "\"files\":%zu,\"warnings\":[", s->files);
+    while (*at) {
+        size_t length = strcspn(at, "\n");
+        pare_buffer_puts(out, at == s->warnings ? "" : ",");
+        pare_buffer_put_json_string(out, at, length);
+        at += length + (at[length] != '\0');
+    }
+    pare_buffer_puts(out, "],");
+}
+
+static void put_json_formats(const PareInfoTally *t, PareBuffer *out) {
+    const char *comma = "";
+    pare_buffer_puts(out, "\"dtypes\":{");
+    for (int d = 0; d <= PARE_DTYPE_COUNT; d++) {
+        if (!t->of[d].tensors)
+            continue;
+        pare_buffer_printf(out, "%s\"%s\":{\"tensors\":%zu,\"values\":%llu,\"bytes\":%llu}", comma,
+                           d == PARE_DTYPE_COUNT ? "others" : pare_dtype_name((PareDtype)d),
+                           t->of[d].tensors, (unsigned long long)t->of[d].values,
+                           (unsigned long long)t->of[d].bytes);
+        comma = ",";
+    }
+    pare_buffer_puts(out, "}");
+}
+
 PareStatus pare_info_json(const PareInfoSubject *s, const PareInfoTally *t, PareBuffer *out,
                           PareError *err) {
     pare_buffer_puts(out, "{");
@@ -219,22 +268,15 @@ PareStatus pare_info_json(const PareInfoSubject *s, const PareInfoTally *t, Pare
     put_string(out, "weights", pare_file_basename(s->weights));
     if (s->is_model)
         pare_buffer_printf(out, "\"file_bytes\":%llu,", (unsigned long long)s->file_bytes);
+    else
+        put_json_files(s, out);
     PareStatus st = put_metadata(s, out, err);
     pare_buffer_printf(out, "\"tensors\":%zu,\"shared\":%zu,\"values\":%llu,\"bytes\":%llu,",
                        t->tensors, t->shared, (unsigned long long)t->values,
                        (unsigned long long)t->bytes);
-    pare_buffer_puts(out, "\"dtypes\":{");
+    put_json_formats(t, out);
     const char *comma = "";
-    for (int d = 0; d < PARE_DTYPE_COUNT; d++) {
-        if (!t->of[d].tensors)
-            continue;
-        pare_buffer_printf(out, "%s\"%s\":{\"tensors\":%zu,\"values\":%llu,\"bytes\":%llu}", comma,
-                           pare_dtype_name((PareDtype)d), t->of[d].tensors,
-                           (unsigned long long)t->of[d].values, (unsigned long long)t->of[d].bytes);
-        comma = ",";
-    }
-    pare_buffer_puts(out, "},\"sections\":{");
-    comma = "";
+    pare_buffer_puts(out, ",\"sections\":{");
     for (int k = PARE_SECTION_METADATA; k <= PARE_SECTION_CERTIFICATE; k++) {
         if (!s->has_section[k])
             continue;

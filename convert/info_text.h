@@ -17,13 +17,16 @@ typedef struct {
     struct {
         size_t tensors;
         uint64_t values, bytes;
-    } of[PARE_DTYPE_COUNT];
+    } of[PARE_DTYPE_COUNT +
+         1]; /* the last: number formats that cannot be read; their bytes are 0 */
 } PareInfoTally;
 
 typedef struct {
     const char *path, *format, *weights;
     bool is_model; /* a .pare file; otherwise a checkpoint */
     uint64_t file_bytes;
+    size_t files;             /* of which a checkpoint consists */
+    const char *warnings;     /* lines, each with its line end */
     const PareJson *metadata; /* the .pare file's, or config.json; may be NULL */
     bool has_section[PARE_SECTION_CERTIFICATE + 1];
     size_t section_bytes[PARE_SECTION_CERTIFICATE + 1];
