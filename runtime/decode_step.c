@@ -153,7 +153,8 @@ static PareStatus start_token(PareDecoder *d, int32_t *out) {
 static PareStatus encode(PareDecoder *d, const PareSequence *sequences) {
     if (!d->s->transformer.d->stacks[PARE_ENCODER].present)
         return PARE_OK;
-    PareValue *x = pare_session_encode(d->s, &d->run, sequences, d->sentences, &d->encoded);
+    PareForwardInput in = {.sequences = sequences, .count = d->sentences};
+    PareValue *x = pare_forward_encode(&d->run, &d->s->transformer, &in, &d->encoded);
     return x ? pare_transformer_memory(&d->run, &d->s->transformer, x, &d->memory) : d->run.status;
 }
 

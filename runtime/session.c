@@ -119,78 +119,7 @@ PareStatus pare_session_check(const PareSession *s, const PareSequence *q, const
     return st;
 }
 
-PareStatus pare_session_pack(PareRun *r, const PareSequence *sequences, size_t count, bool decoder,
-                             PareTokens *tokens, PareRows **rows) {
-    size_t total = 0, at = 0;
-    bool any_types = false;
-    for (size_t i = 0; i < count; i++) {
-        total += decoder ? sequences[i].decoder_count : sequences[i].count;
-        any_types = any_types || (!decoder && sequences[i].types);
-    }
-    int32_t *ids = pare_arena_alloc_raw(r->arena, total, sizeof *ids);
-    int32_t *types = any_types ? pare_arena_alloc(r->arena, total, sizeof *types) : NULL;
-    uint32_t *positions = pare_arena_alloc_raw(r->arena, total, sizeof *positions);
-    *rows = pare_arena_alloc(r->arena, count, sizeof **rows);
-    if (!ids || (any_types && !types) || !positions || !*rows || total > UINT32_MAX)
-        return r->status = pare_memory_error(r->err, "packed tokens");
-    for (size_t i = 0; i < count; i++) {
-        const PareSequence *q = &sequences[i];
-        size_t n = decoder ? q->decoder_count : q->count;
-        (*rows)[i] = (PareRows){.begin = at, .count = n};
-        for (size_t k = 0; k < n; k++, at++) {
-            ids[at] = decoder ? q->decoder_ids[k] : q->ids[k];
-            positions[at] = (uint32_t)k;
-            if (types)
-                types[at] = q->types ? q->types[k] : 0;
-        }
-    }
-    *tokens = (PareTokens){ids, types, positions, total};
-    return PARE_OK;
-}
-
-static size_t longest(const PareSequence *sequences, size_t count) {
-    size_t n = 1;
-    for (size_t i = 0; i < count; i++) {
-        n = sequences[i].count > n ? sequences[i].count : n;
-        n = sequences[i].decoder_count > n ? sequences[i].decoder_count : n;
-    }
-    return n;
-}
-
-PareValue *pare_session_encode(PareSession *s, PareRun *r, const PareSequence *sequences,
-                               size_t count, PareRows **rows) {
-    ParePass pass = {.sequence_count = count};
-    if (pare_session_pack(r, sequences, count, false, &pass.tokens, rows))
-        return NULL;
-    pass.sequences = *rows;
-    return pare_transformer_stack(r, &s->transformer, PARE_ENCODER, &pass);
-}
-
 /* -- running -- */
-
-typedef struct {
-    PareValue *hidden; /* of the top stack, or of the encoder when that is wanted */
-    PareRows *rows;
-} Forward;
-
-static PareStatus run_decoder(PareSession *s, PareRun *r, const PareSequence *sequences,
-                              size_t count, bool encoder, Forward *f) {
-    ParePass pass = {.sequence_count = count};
-    PareKeyValues memory = {0};
-    PareRows *encoded = f->rows;
-    if (encoder && pare_transformer_memory(r, &s->transformer, f->hidden, &memory))
-        return r->status;
-    if (pare_session_pack(r, sequences, count, encoder, &pass.tokens, &f->rows))
-        return r->status;
-    for (size_t i = 0; encoder && i < count; i++) {
-        f->rows[i].memory_begin = encoded[i].begin;
-        f->rows[i].memory_count = encoded[i].count;
-    }
-    pass.sequences = f->rows;
-    pass.memory = encoder ? &memory : NULL;
-    f->hidden = pare_transformer_stack(r, &s->transformer, PARE_DECODER, &pass);
-    return r->status;
-}
 
 static PareStatus check_sequences(const PareSession *s, const PareSequence *sequences, size_t count,
                                   bool decoder_ids, PareError *err) {
@@ -207,22 +136,16 @@ static PareStatus check_sequences(const PareSession *s, const PareSequence *sequ
     return PARE_OK;
 }
 
-/* Everything up to the hidden states that `kind` is computed from. */
+/* Everything up to the hidden states that the rows are computed from. */
 static PareStatus forward(PareSession *s, PareRun *r, const PareSequence *sequences, size_t count,
-                          bool encoder_only, Forward *f) {
-    const PareDescription *d = s->transformer.d;
-    bool encoder = d->stacks[PARE_ENCODER].present;
-    bool decoder = d->stacks[PARE_DECODER].present && !encoder_only;
-    PareStatus st = check_sequences(s, sequences, count, encoder && decoder, r->err);
+                          bool encoder_only, PareForward *f) {
+    const PareStack *stacks = s->transformer.d->stacks;
+    PareForwardInput in = {.sequences = sequences, .count = count, .encoder_only = encoder_only};
+    bool both = stacks[PARE_ENCODER].present && stacks[PARE_DECODER].present && !encoder_only;
+    PareStatus st = check_sequences(s, sequences, count, both, r->err);
     if (!st)
-        st = pare_session_reach(s, longest(sequences, count), r->err);
-    if (st)
-        return r->status = st;
-    if (encoder)
-        f->hidden = pare_session_encode(s, r, sequences, count, &f->rows);
-    if (decoder && !r->status)
-        run_decoder(s, r, sequences, count, encoder, f);
-    return r->status;
+        st = pare_session_reach(s, pare_forward_longest(sequences, count), r->err);
+    return r->status = st ? st : pare_forward(r, &s->transformer, &in, f);
 }
 
 /* Hands rows [begin, begin + v->rows) of the packed batch over, given the sequence of the first. */
@@ -263,9 +186,9 @@ static PareStatus give_logits(PareSession *s, PareRun *r, const PareValue *hidde
 }
 
 /* One row a sequence: the row counter of the handover must step by sequence. */
-static PareStatus give_pooled(PareSession *s, PareRun *r, const Forward *f, size_t count,
+static PareStatus give_pooled(PareSession *s, PareRun *r, const PareForward *f, size_t count,
                               bool logits, Handover *h) {
-    PareValue *x = pare_transformer_pool(r, &s->transformer, f->hidden, f->rows, count);
+    PareValue *x = pare_transformer_pool(r, &s->transformer, f->top, f->rows, count);
     if (logits && x)
         x = pare_transformer_head(r, &s->transformer, x);
     for (size_t i = 0; x && i < count && !r->status; i++)
@@ -291,7 +214,7 @@ PareStatus pare_session_run(PareSession *s, const PareSequence *sequences, size_
     if (st || count == 0)
         return st;
     PareRun r = pare_session_begin(s, err);
-    Forward f = {0};
+    PareForward f = {0};
     Handover h = {.sink = sink, .context = context};
     bool pooled_head = s->transformer.d->head.kind == PARE_HEAD_SEQUENCE;
     if (forward(s, &r, sequences, count, kind == PARE_ROWS_ENCODER, &f))
@@ -300,8 +223,8 @@ PareStatus pare_session_run(PareSession *s, const PareSequence *sequences, size_
     if (kind == PARE_ROWS_POOLED || (kind == PARE_ROWS_LOGITS && pooled_head))
         return give_pooled(s, &r, &f, count, kind == PARE_ROWS_LOGITS, &h);
     if (kind == PARE_ROWS_LOGITS)
-        return give_logits(s, &r, f.hidden, &h);
-    return hand_over(&h, f.hidden, err);
+        return give_logits(s, &r, f.top, &h);
+    return hand_over(&h, f.top, err);
 }
 
 /* -- likelihood -- */

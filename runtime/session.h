@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "runtime/model.h"
+#include "runtime/sequence.h"
 
 typedef struct PareSession PareSession;
 
@@ -16,15 +17,6 @@ PareStatus pare_session_create(const PareModel *m, size_t threads, PareSession *
                                PareError *err);
 void pare_session_destroy(PareSession *s); /* NULL is allowed */
 const PareModel *pare_session_model(const PareSession *s);
-
-/* Token ids of one input; borrowed. */
-typedef struct {
-    const int32_t *ids; /* of the encoder; of the decoder where there is no encoder */
-    size_t count;
-    const int32_t *types;       /* NULL: all 0 */
-    const int32_t *decoder_ids; /* encoder-decoders: what the decoder reads, its start included */
-    size_t decoder_count;
-} PareSequence;
 
 /* The longest sequence of ids (decoder_ids) that the model's position tables serve; 0: no limit. */
 size_t pare_session_max_positions(const PareSession *s, bool decoder);

@@ -2,8 +2,8 @@
 #ifndef PARE_RUNTIME_SESSION_IMPL_H
 #define PARE_RUNTIME_SESSION_IMPL_H
 
+#include "runtime/forward.h"
 #include "runtime/session.h"
-#include "runtime/transformer.h"
 
 struct PareSession {
     const PareModel *model;
@@ -21,11 +21,4 @@ const PareParams *pare_model_params(const PareModel *m);
 PareRun pare_session_begin(PareSession *s, PareError *err);
 /* Makes relative biases reach `positions` positions. */
 PareStatus pare_session_reach(PareSession *s, size_t positions, PareError *err);
-/* The packed tokens of all sequences, ids or decoder ids, in the run's arena. */
-PareStatus pare_session_pack(PareRun *r, const PareSequence *sequences, size_t count, bool decoder,
-                             PareTokens *tokens, PareRows **rows);
-/* The encoder over all sequences, and its keys and values for the decoder. */
-PareValue *pare_session_encode(PareSession *s, PareRun *r, const PareSequence *sequences,
-                               size_t count, PareRows **rows);
-
 #endif

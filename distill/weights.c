@@ -1,0 +1,175 @@
+/* Parameters in one block of memory. */
+#include "distill/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ALIGN_FLOATS = 16, NAME_SIZE = 256 };
+
+/* While a copy is made. */
+typedef struct {
+    const PareModel *model;
+    const PareWeightsFrom *from;
+    PareWeights *w;
+    const PareFileTensor **sources; /* [slots.count]: NULL: filled */
+    PareError *err;
+} Builder;
+
+/* The tensor in the file whose values another one may share. */
+static const PareFileTensor *stored(const PareFile *f, const char *name) {
+    const PareFileTensor *t = pare_file_find(f, name);
+    return t && t->alias_of ? pare_file_find(f, t->alias_of) : t;
+}
+
+static PareStatus find_source(const Builder *b, size_t i) {
+    const PareSlot *slot = &b->w->slots.items[i];
+    const PareFile *f = pare_model_file(b->model);
+    char name[NAME_SIZE], found[96], wanted[96];
+    snprintf(name, sizeof name, "%s", slot->name);
+    if (b->from && !b->from->source(b->from->context, slot, name, sizeof name))
+        return PARE_OK;
+    const PareFileTensor *t = b->sources[i] = stored(f, name);
+    if (!t)
+        return pare_error_set(b->err, PARE_E_FORMAT,
+                              "%s: has no tensor '%s', which the new '%s' "
+                              "was to be made of",
+                              pare_file_path(f), name, slot->name);
+    if (t->dtype == PARE_I8)
+        return pare_error_set(b->err, PARE_E_UNSUPPORTED,
+                              "%s: tensor '%s' is INT8; training needs the model from before it "
+                              "was quantized",
+                              pare_file_path(f), name);
+    PareTensorType have = {.dims = t->dims, .shape = {t->shape[0], t->shape[1]}};
+    PareTensorType want = {.dims = slot->dims, .shape = {slot->shape[0], slot->shape[1]}};
+    if (!pare_tensor_same_shape(&have, &want))
+        return pare_error_set(
+            b->err, PARE_E_FORMAT, "%s: tensor '%s' has shape %s; '%s' of the new model needs %s",
+            pare_file_path(f), name, pare_tensor_shape_text(&have, found, sizeof found), slot->name,
+            pare_tensor_shape_text(&want, wanted, sizeof wanted));
+    return PARE_OK;
+}
+
+/* The first slot of those that share the source of slot i. */
+static size_t first_sharing(const Builder *b, size_t i) {
+    for (size_t k = 0; b->sources[i] && k < i; k++)
+        if (b->sources[k] == b->sources[i])
+            return k;
+    return i;
+}
+
+/* Gives every slot its place in the block. */
+static void lay_out(const Builder *b) {
+    PareWeights *w = b->w;
+    for (size_t i = 0; i < w->slots.count; i++) {
+        const PareSlot *slot = &w->slots.items[i];
+        size_t first = first_sharing(b, i);
+        if (first != i) {
+            w->tensor_of[i] = w->tensor_of[first];
+            continue;
+        }
+        uint64_t cols = slot->dims == 2 ? slot->shape[1] : 1;
+        size_t count = (size_t)(slot->shape[0] * cols); /* bounded by the description's check */
+        w->tensor_of[i] = w->tensor_count;
+        w->tensors[w->tensor_count++] = (PareWeightTensor){.slot = i,
+                                                           .offset = w->count,
+                                                           .count = count,
+                                                           .rows = slot->shape[0],
+                                                           .cols = cols,
+                                                           .dims = slot->dims};
+        w->count += (count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    }
+}
+
+static void copy_values(const Builder *b) {
+    PareWeights *w = b->w;
+    for (size_t i = 0; i < w->tensor_count; i++) {
+        const PareWeightTensor *t = &w->tensors[i];
+        float *values = w->values + t->offset;
+        if (b->sources[t->slot])
+            pare_file_read_f32(b->sources[t->slot], values);
+        else
+            b->from->fill(b->from->context, &w->slots.items[t->slot], values, t->count);
+    }
+    for (size_t i = 0; i < w->slots.count; i++)
+        w->data[i] = w->values + w->tensors[w->tensor_of[i]].offset;
+}
+
+/* The layer arrays are copied too, so that the description outlives its origin. */
+static PareStatus copy_description(PareWeights *w, const PareDescription *d, PareError *err) {
+    w->description = *d;
+    w->description.arena = w->arena;
+    for (int s = 0; s < PARE_STACKS; s++) {
+        PareStack *stack = &w->description.stacks[s];
+        if (!stack->layer_count)
+            continue;
+        PareLayerShape *layers = pare_arena_alloc(w->arena, stack->layer_count, sizeof *layers);
+        if (!layers)
+            return pare_memory_error(err, "a description");
+        memcpy(layers, stack->layers, stack->layer_count * sizeof *layers);
+        stack->layers = layers;
+    }
+    return PARE_OK;
+}
+
+static PareStatus build(Builder *b, const PareDescription *d) {
+    PareWeights *w = b->w;
+    PareStatus st = copy_description(w, d, b->err);
+    if (!st)
+        st = pare_slots_list(&w->description, w->arena, &w->slots, b->err);
+    if (st)
+        return st;
+    size_t count = w->slots.count;
+    b->sources = pare_arena_alloc(w->arena, count, sizeof *b->sources);
+    w->tensors = pare_arena_alloc(w->arena, count, sizeof *w->tensors);
+    w->tensor_of = pare_arena_alloc(w->arena, count, sizeof *w->tensor_of);
+    w->data = pare_arena_alloc(w->arena, count, sizeof *w->data);
+    if (!b->sources || !w->tensors || !w->tensor_of || !w->data)
+        return pare_memory_error(b->err, "the parameters");
+    for (size_t i = 0; i < count && !st; i++)
+        st = find_source(b, i);
+    if (st)
+        return st;
+    lay_out(b);
+    w->values = pare_alloc(w->count, sizeof *w->values);
+    if (!w->values)
+        return pare_memory_error(b->err, "the parameters");
+    copy_values(b);
+    return pare_params_bind_memory(&w->description, &w->slots, w->data, w->arena, &w->params,
+                                   b->err);
+}
+
+PareStatus pare_weights_create(const PareModel *m, const PareDescription *d,
+                               const PareWeightsFrom *from, PareWeights **out, PareError *err) {
+    *out = NULL;
+    PareWeights *w = pare_alloc(1, sizeof *w);
+    if (!w || !(w->arena = pare_arena_create(0))) {
+        pare_weights_destroy(w);
+        return pare_memory_error(err, "the parameters");
+    }
+    Builder b = {.model = m, .from = from, .w = w, .err = err};
+    PareStatus st = build(&b, d ? d : pare_model_description(m));
+    if (st)
+        pare_weights_destroy(w);
+    else
+        *out = w;
+    return st;
+}
+
+void pare_weights_destroy(PareWeights *w) {
+    if (!w)
+        return;
+    pare_free(w->values);
+    pare_arena_destroy(w->arena);
+    pare_free(w);
+}
+
+const PareWeightTensor *pare_weights_tensor_at(const PareWeights *w, size_t offset) {
+    for (size_t i = 0; i < w->tensor_count; i++)
+        if (offset >= w->tensors[i].offset && offset - w->tensors[i].offset < w->tensors[i].count)
+            return &w->tensors[i];
+    return NULL;
+}
+
+const char *pare_weights_tensor_name(const PareWeights *w, const PareWeightTensor *t) {
+    return w->slots.items[t->slot].name;
+}

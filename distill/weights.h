@@ -1,0 +1,59 @@
+/* A model in memory that is trained: all of its parameters as float32 in one block.
+ *
+ * The order in the block is that of the slots (runtime/slots.h); slots that share their values
+ * (tied embeddings) share one place. Optimizer, checkpoints and the tape see the block; the
+ * Transformer sees the parameters bound into it. */
+#ifndef PARE_DISTILL_WEIGHTS_H
+#define PARE_DISTILL_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "runtime/model.h"
+#include "runtime/params.h"
+#include "runtime/slots.h"
+
+/* One tensor with values of its own. */
+typedef struct {
+    size_t slot;          /* the first slot that it fills */
+    size_t offset, count; /* in the block, in floats */
+    uint64_t rows, cols;  /* cols 1 for vectors */
+    uint32_t dims;
+} PareWeightTensor;
+
+typedef struct {
+    PareDescription description;
+    PareSlots slots;
+    float *values; /* [count] */
+    size_t count;  /* with the gaps that align every tensor to 64 bytes (zeros) */
+    PareWeightTensor *tensors;
+    size_t tensor_count;
+    size_t *tensor_of; /* [slots.count] */
+    float **data;      /* [slots.count]: a slot's values in the block */
+    PareParams params; /* bound to the block */
+    PareArena *arena;
+} PareWeights;
+
+/* Where a slot of the new model gets its values from: the name of a slot of `m` into `name`
+ * (false: nowhere, the values are `fill`ed). */
+typedef struct {
+    bool (*source)(void *context, const PareSlot *slot, char *name, size_t size);
+    /* Values of a slot without a source, float32 [elements]. */
+    void (*fill)(void *context, const PareSlot *slot, float *values, size_t count);
+    void *context;
+} PareWeightsFrom;
+
+/* A copy of the parameters of `m`, for the description `d` (NULL: its own; otherwise copied).
+ * `from` may be NULL when every slot of `d` has its namesake in `m`. Slots share their values where
+ * their sources do. INT8 models are refused. Shapes of a slot and its source must agree. */
+PareStatus pare_weights_create(const PareModel *m, const PareDescription *d,
+                               const PareWeightsFrom *from, PareWeights **out, PareError *err);
+void pare_weights_destroy(PareWeights *w); /* NULL is allowed */
+/* The tensor that holds the float at `offset`, or NULL. */
+const PareWeightTensor *pare_weights_tensor_at(const PareWeights *w, size_t offset);
+const char *pare_weights_tensor_name(const PareWeights *w, const PareWeightTensor *t);
+
+#endif
