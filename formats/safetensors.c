@@ -22,6 +22,7 @@ static const struct {
 typedef struct {
     uint64_t begin, end; /* within the buffer */
     const char *dtype;   /* as the file calls it */
+    size_t tensor;
 } Range;
 
 typedef struct {
@@ -50,16 +51,17 @@ static bool read_integers(const PareJson *list, size_t limit, uint64_t *out, siz
     return true;
 }
 
-/* The bytes that shape and dtype call for; false when they overflow or end inside a byte. */
-static bool expected_bytes(const PareTensorType *type, unsigned bits, uint64_t *out) {
+/* The bytes that shape and dtype call for; NULL, or what is wrong with them. */
+static const char *expected_bytes(const PareTensorType *type, unsigned bits, uint64_t *out) {
     size_t elements, total;
     PareTensorType bytes = *type;
     bytes.dtype = PARE_U8; /* the real one may be unknown to PareDtype */
-    if (!pare_tensor_elements(&bytes, &elements) || !pare_size_mul(elements, bits, &total) ||
-        total % 8 != 0)
-        return false;
+    if (!pare_tensor_elements(&bytes, &elements) || !pare_size_mul(elements, bits, &total))
+        return "is larger than memory can be";
+    if (total % 8 != 0)
+        return "ends inside of a byte";
     *out = total / 8;
-    return true;
+    return NULL;
 }
 
 static PareStatus read_dtype(PareCheckpoint *c, const PareJson *entry, const char *name,
@@ -85,12 +87,32 @@ static PareStatus read_dtype(PareCheckpoint *c, const PareJson *entry, const cha
     return fault(c, name, what, err);
 }
 
+static PareStatus read_range(PareCheckpoint *c, const PareJson *entry, const char *name,
+                             Range *range, PareError *err) {
+    const File *f = c->self;
+    uint64_t offsets[2];
+    size_t count;
+    if (!read_integers(pare_json_get(entry, "data_offsets"), 2, offsets, &count) || count != 2)
+        return fault(c, name, "has data_offsets that are not two positions", err);
+    if (offsets[0] > offsets[1])
+        return fault(c, name, "has data_offsets that end before they begin", err);
+    if (offsets[1] > f->size)
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: tensor '%s' ends at byte %llu of the tensors, of which the file "
+                              "has only %llu; the download may be incomplete",
+                              c->path, name, (unsigned long long)offsets[1],
+                              (unsigned long long)f->size);
+    range->begin = offsets[0];
+    range->end = offsets[1];
+    return PARE_OK;
+}
+
 static PareStatus read_tensor(PareCheckpoint *c, const PareJson *entry, PareCheckpointTensor *t,
                               Range *range, PareError *err) {
-    const File *f = c->self;
     const char *name = pare_json_key(entry), *bad = pare_name_fault(name, strlen(name));
-    uint64_t offsets[2], expected;
-    size_t dims, count;
+    char shape[128];
+    uint64_t expected;
+    size_t dims;
     unsigned bits = 0;
     if (bad != NULL)
         return fault(c, name, bad, err);
@@ -102,27 +124,27 @@ static PareStatus read_tensor(PareCheckpoint *c, const PareJson *entry, PareChec
     if (!read_integers(pare_json_get(entry, "shape"), PARE_MAX_DIMS, t->type.shape, &dims))
         return fault(c, name, "has a shape that is not a list of up to eight sizes", err);
     t->type.dims = (uint32_t)dims;
-    if (!read_integers(pare_json_get(entry, "data_offsets"), 2, offsets, &count) || count != 2 ||
-        offsets[0] > offsets[1] || offsets[1] > f->size)
-        return fault(c, name,
-                     "has data_offsets that lie outside the file; the download may be incomplete",
-                     err);
-    if (!expected_bytes(&t->type, bits, &expected) || expected != offsets[1] - offsets[0]) {
-        char shape[128];
+    status = read_range(c, entry, name, range, err);
+    if (status != PARE_OK)
+        return status;
+    bad = expected_bytes(&t->type, bits, &expected);
+    if (bad != NULL)
+        return fault(c, name, bad, err);
+    if (expected != range->end - range->begin)
         return pare_error_set(
-            err, PARE_E_FORMAT, "%s: tensor '%s' of %s %s has %llu bytes, which is not its size",
+            err, PARE_E_FORMAT, "%s: tensor '%s' of %s %s has %llu bytes; %llu were expected",
             c->path, name, range->dtype, pare_tensor_shape_text(&t->type, shape, sizeof shape),
-            (unsigned long long)(offsets[1] - offsets[0]));
-    }
-    range->begin = offsets[0];
-    range->end = offsets[1];
+            (unsigned long long)(range->end - range->begin), (unsigned long long)expected);
+    range->tensor = (size_t)(t - c->tensors);
     t->name = pare_arena_strdup(c->arena, name);
     return t->name == NULL ? pare_memory_error(err, c->path) : PARE_OK;
 }
 
-/* Text to text; what it says is not our business. */
+/* Text to text; what it says is not our business. The format's own reader takes null for none. */
 static PareStatus check_metadata(const PareCheckpoint *c, const PareJson *metadata,
                                  PareError *err) {
+    if (pare_json_is_null(metadata))
+        return PARE_OK;
     bool good = pare_json_is_object(metadata);
     const PareJson *n = good ? pare_json_first(metadata) : NULL;
     for (; n != NULL && good; n = pare_json_next(n))
@@ -140,10 +162,32 @@ static int compare_ranges(const void *a, const void *b) {
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
+/* What the sorted ranges are when they do not cover the buffer exactly once; `at` is the end of
+ * those before sorted[i]. */
+static PareStatus refuse_tiling(const PareCheckpoint *c, const Range *sorted, size_t i, uint64_t at,
+                                PareError *err) {
+    const File *f = c->self;
+    if (i == c->count)
+        return pare_error_set(
+            err, PARE_E_FORMAT,
+            "%s: the tensors end at byte %llu, but %llu bytes are there; the file "
+            "is damaged",
+            c->path, (unsigned long long)at, (unsigned long long)f->size);
+    const char *name = c->tensors[sorted[i].tensor].name;
+    return pare_error_set(
+        err, PARE_E_FORMAT,
+        sorted[i].begin < at ? "%s: tensor '%s' begins at byte %llu, inside of another, which ends "
+                               "at %llu; the file is damaged"
+                             : "%s: tensor '%s' begins at byte %llu, but the tensors before it end "
+                               "at %llu; the file is damaged",
+        c->path, name, (unsigned long long)sorted[i].begin, (unsigned long long)at);
+}
+
 /* The tensors must cover the buffer exactly once. */
 static PareStatus check_tiling(const PareCheckpoint *c, PareError *err) {
     const File *f = c->self;
     uint64_t at = 0;
+    PareStatus status = PARE_OK;
     Range *sorted = pare_alloc(c->count, sizeof *sorted);
     if (sorted == NULL)
         return pare_memory_error(err, c->path);
@@ -154,16 +198,10 @@ static PareStatus check_tiling(const PareCheckpoint *c, PareError *err) {
     size_t i = 0;
     for (; i < c->count && sorted[i].begin == at; i++)
         at = sorted[i].end;
-    bool overlap = i < c->count && sorted[i].begin < at;
-    bool tiled = i == c->count && at == f->size;
+    if (i < c->count || at != f->size)
+        status = refuse_tiling(c, sorted, i, at, err);
     pare_free(sorted);
-    if (tiled)
-        return PARE_OK;
-    return pare_error_set(err, PARE_E_FORMAT,
-                          "%s: the tensors %s at byte %llu of their %llu bytes; the file is "
-                          "damaged",
-                          c->path, overlap ? "overlap" : "leave a hole", (unsigned long long)at,
-                          (unsigned long long)f->size);
+    return status;
 }
 
 static PareStatus read_header(PareCheckpoint *c, const PareJson *root, PareError *err) {
@@ -213,30 +251,66 @@ static void safetensors_release(PareCheckpoint *c, size_t index) {
 static const PareCheckpointReader safetensors = {"safetensors", safetensors_view,
                                                  safetensors_release, NULL};
 
-PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err) {
+/* The text is valid JSON, and what matters of it has been found right; but the parser takes 1.0 and
+ * -0 for integers. In a header digits are all that may stand outside of texts. */
+static PareStatus check_numbers(const PareCheckpoint *c, const char *text, size_t size,
+                                PareError *err) {
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"') {
+            for (i++; text[i] != '"'; i++)
+                i += text[i] == '\\';
+        } else if (strchr("+-.eE", text[i]) != NULL) {
+            return pare_error_set(
+                err, PARE_E_FORMAT,
+                "%s: the header has a number at byte %zu that is not written as a "
+                "whole number",
+                c->path, i + LENGTH_BYTES);
+        }
+    }
+    return PARE_OK;
+}
+
+/* The header's text, behind its length. */
+static PareStatus find_header(PareCheckpoint *c, const char **text, size_t *size, PareError *err) {
+    File *f = c->self;
     uint64_t length = 0;
+    if (c->map.size >= LENGTH_BYTES)
+        memcpy(&length, c->map.data, LENGTH_BYTES);
+    if (length > HEADER_MAX)
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: the header's length is %llu bytes; at most %d are allowed",
+                              c->path, (unsigned long long)length, HEADER_MAX);
+    if (c->map.size < LENGTH_BYTES || length > c->map.size - LENGTH_BYTES)
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: the header's length of %llu bytes is impossible in a file of "
+                              "%zu; the download may be incomplete",
+                              c->path, (unsigned long long)length, c->map.size);
+    *text = (const char *)c->map.data + LENGTH_BYTES;
+    *size = (size_t)length;
+    if (length == 0 || (*text)[0] != '{')
+        return pare_error_set(err, PARE_E_FORMAT, "%s: the header does not begin with '{'",
+                              c->path);
+    f->buffer = c->map.data + LENGTH_BYTES + length;
+    f->size = c->map.size - LENGTH_BYTES - length;
+    return PARE_OK;
+}
+
+PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err) {
+    const char *text = NULL;
+    size_t size = 0;
     PareJsonDoc *doc = NULL;
     File *f = pare_arena_alloc(c->arena, 1, sizeof *f);
     if (f == NULL)
         return pare_memory_error(err, c->path);
     c->self = f;
     c->reader = &safetensors;
-    if (c->map.size >= LENGTH_BYTES)
-        memcpy(&length, c->map.data, LENGTH_BYTES);
-    if (c->map.size < LENGTH_BYTES || length > HEADER_MAX || length > c->map.size - LENGTH_BYTES)
-        return pare_error_set(err, PARE_E_FORMAT,
-                              "%s: the header's length of %llu bytes is impossible in a file of "
-                              "%zu; the download may be incomplete",
-                              c->path, (unsigned long long)length, c->map.size);
-    const char *text = (const char *)c->map.data + LENGTH_BYTES;
-    if (length == 0 || text[0] != '{')
-        return pare_error_set(err, PARE_E_FORMAT, "%s: the header does not begin with '{'",
-                              c->path);
-    f->buffer = c->map.data + LENGTH_BYTES + length;
-    f->size = c->map.size - LENGTH_BYTES - length;
-    PareStatus status = pare_json_parse(text, (size_t)length, c->path, &doc, err);
+    PareStatus status = find_header(c, &text, &size, err);
+    if (status == PARE_OK)
+        status = pare_json_parse(text, size, c->path, &doc, err);
     if (status == PARE_OK)
         status = read_header(c, pare_json_root(doc), err);
+    if (status == PARE_OK)
+        status = check_numbers(c, text, size, err);
     pare_json_free(doc);
     return status;
 }

@@ -275,74 +275,6 @@ static void test_torch_shapes(void **state) {
     REFUSE_PICKLE("\x80\x02}X\1\0\0\0wctorch._utils\n_rebuild_parameter\n)Rs.", "not a tensor");
 }
 
-/* ---- safetensors ---- */
-
-static void refuse_header(const char *header, size_t data, const char *wanted) {
-    PareBuffer b = {0};
-    pare_buffer_put_u64(&b, strlen(header));
-    pare_buffer_puts(&b, header);
-    for (size_t i = 0; i < data; i++)
-        pare_buffer_putc(&b, 'x');
-    refuse_bytes(b.data, b.size, wanted);
-    pare_buffer_free(&b);
-}
-
-#define ENTRY(dtype, shape, begin, end)                                                            \
-    "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
-
-static void test_safetensors(void **state) {
-    (void)state;
-    refuse_header("{\"a\":" ENTRY("F32", "2", "0", "8") "}", 7, "outside the file");
-    refuse_header("{\"a\":" ENTRY("F32", "2", "0", "8") "}", 9, "leave a hole at byte 8");
-    refuse_header("{\"a\":" ENTRY("F32", "2", "0", "4") "}", 4, "which is not its size");
-    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") ",\"b\":" ENTRY("F32", "1", "2", "6") "}",
-                  6, "overlap");
-    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") ",\"b\":" ENTRY("F32", "1", "0", "4") "}",
-                  4, "overlap");
-    refuse_header("{\"a\":" ENTRY("F32", "1", "4", "8") "}", 8, "leave a hole at byte 0");
-    refuse_header("{\"a\":" ENTRY("F32", "1", "4", "0") "}", 8, "outside the file");
-    refuse_header("{\"a\":" ENTRY("F32", "-1", "0", "4") "}", 4, "list of up to eight sizes");
-    refuse_header("{\"a\":" ENTRY("F32", "1.5", "0", "6") "}", 6, "list of up to eight sizes");
-    refuse_header("{\"a\":" ENTRY("F32", "1,1,1,1,1,1,1,1,1", "0", "4") "}", 4, "eight sizes");
-    refuse_header("{\"a\":" ENTRY("F32", "4294967296,4294967296,4", "0", "4") "}", 4,
-                  "which is not its size");
-    refuse_header("{\"a\":" ENTRY("X9", "1", "0", "4") "}", 4, "unknown dtype 'X9'");
-    refuse_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "dtype, shape and data_offsets");
-    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") ",\"a\":" ENTRY("F32", "1", "0", "4") "}",
-                  4, "a");
-    refuse_header("{\"__metadata__\":{\"a\":1}}", 0, "__metadata__");
-    refuse_header("{\"a\":" ENTRY("F32", "1", "0", "4") "} x", 4, "");
-    refuse_header("{\"\":" ENTRY("F32", "1", "0", "4") "}", 4, "is empty");
-    REFUSE_TEXT("\xff\xff\xff\x7f\0\0\0\0{}", "impossible");
-}
-
-/* A dtype that we cannot hold is listed, and only reading it fails. */
-static void test_safetensors_float8(void **state) {
-    static const char header[] =
-        "{\"a\":" ENTRY("F32", "1", "0", "4") ",\"b\":" ENTRY("F8_E4M3", "3", "4", "7") "}    ";
-    PareBuffer b = {0};
-    PareCheckpoint *c;
-    PareError err;
-    float values[3];
-    (void)state;
-    pare_buffer_put_u64(&b, sizeof header - 1);
-    pare_buffer_puts(&b, header);
-    pare_buffer_append(&b, "\0\0\x80\x3f\1\2\3", 7);
-    const char *path = temporary("float8");
-    write_file(path, b.data, b.size);
-    pare_buffer_free(&b);
-    assert_int_equal(pare_checkpoint_open(path, NULL, &c, &err), PARE_OK);
-    assert_int_equal(pare_checkpoint_count(c), 2);
-    assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_find(c, "a"), values, &err),
-                     PARE_OK);
-    assert_true(values[0] == 1.0f);
-    assert_int_equal(pare_checkpoint_read_f32(c, pare_checkpoint_find(c, "b"), values, &err),
-                     PARE_E_UNSUPPORTED);
-    assert_says(&err, "'b' has dtype F8_E4M3");
-    pare_checkpoint_close(c);
-    unlink(path);
-}
-
 /* ---- Damage ---- */
 
 /* Opens and, if that works, reads everything: whatever happens, nothing may crash. */
@@ -468,20 +400,12 @@ static void test_crc(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sniffing),
-        cmocka_unit_test(test_foreign_zip),
-        cmocka_unit_test(test_folders),
-        cmocka_unit_test(test_folder_order),
-        cmocka_unit_test(test_pickle_calls),
-        cmocka_unit_test(test_pickle_machine),
-        cmocka_unit_test(test_pickle_bombs),
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_torch_shapes),
-        cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_safetensors_float8),
-        cmocka_unit_test(test_truncations),
-        cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_crc),
+        cmocka_unit_test(test_sniffing),        cmocka_unit_test(test_foreign_zip),
+        cmocka_unit_test(test_folders),         cmocka_unit_test(test_folder_order),
+        cmocka_unit_test(test_pickle_calls),    cmocka_unit_test(test_pickle_machine),
+        cmocka_unit_test(test_pickle_bombs),    cmocka_unit_test(test_views),
+        cmocka_unit_test(test_torch_shapes),    cmocka_unit_test(test_truncations),
+        cmocka_unit_test(test_bit_flips),       cmocka_unit_test(test_crc),
         cmocka_unit_test(test_changed_pickles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
