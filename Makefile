@@ -79,7 +79,7 @@ CLI_A  := $(O)/libpare_cli.a
 
 # ---- Flags -------------------------------------------------------------------------------------
 
-PKGS      := libzip libcjson openblas libutf8proc libpcre2-8 libxxhash nettle
+PKGS      := libzip hdf5 libcjson openblas libutf8proc libpcre2-8 libxxhash nettle
 TEST_PKGS := cmocka
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)

@@ -12,9 +12,13 @@ static PareStatus open_container(PareCheckpoint *c, PareError *err) {
     const char *advice;
     switch (pare_content_sniff(&c->map, &advice)) {
     case PARE_CONTENT_ZIP:
+        if (pare_keras_archive_is(&c->map))
+            return pare_keras_archive_open(c, err);
         return pare_pytorch_zip_open(c, err);
     case PARE_CONTENT_SAFETENSORS:
         return pare_safetensors_open(c, err);
+    case PARE_CONTENT_HDF5:
+        return pare_hdf5_open(c, err);
     case PARE_CONTENT_INDEX:
         if (!c->is_shard)
             return pare_sharded_open(c, err);

@@ -49,6 +49,10 @@ struct PareCheckpoint {
  * first, then tensors and count. On failure the caller closes the checkpoint. */
 PareStatus pare_pytorch_zip_open(PareCheckpoint *c, PareError *err);
 PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err);
+PareStatus pare_hdf5_open(PareCheckpoint *c, PareError *err);
+/* A .keras file: a zip archive with model.weights.h5. */
+bool pare_keras_archive_is(const PareMapping *map);
+PareStatus pare_keras_archive_open(PareCheckpoint *c, PareError *err);
 PareStatus pare_sharded_open(PareCheckpoint *c, PareError *err);
 
 /* A shard on behalf of pare_sharded_open: a file with tensors, no folder and no index. `root` must

@@ -34,9 +34,6 @@ static const Signature signatures[] = {
     SIGNATURE(0, "fmgg", "this is an old GGML file, which is for another program" ADVICE_ORIGINAL),
     SIGNATURE(0, "tjgg", "this is an old GGML file, which is for another program" ADVICE_ORIGINAL),
     SIGNATURE(0, "algg", "this is an old GGML adapter (LoRA), which is for another program"),
-    SIGNATURE(0, "\x89HDF\r\n\x1a\n",
-              "this is an HDF5 file (TensorFlow or Keras), which this version does not read; give "
-              "model.safetensors or pytorch_model.bin"),
     SIGNATURE(4, "TFL3", "this is a TensorFlow Lite graph" ADVICE_ORIGINAL),
     SIGNATURE(0, "\x1f\x8b", "this is compressed with gzip; unpack it first"),
     SIGNATURE(0, "\x28\xb5\x2f\xfd", "this is compressed with zstd; unpack it first"),
@@ -230,7 +227,7 @@ typedef struct {
     "download it again"
 #define ADVICE_XML                                                                                 \
     "this is XML, probably a server's error message; look into it, and download the file again"
-#define ADVICE_PYTHON "this is a Python program; give the file that it loads or saves"
+#define ADVICE_PYTHON "this is a Python program or script; give the file that it loads or saves"
 
 /* What a text begins with, behind white space and a byte order mark; letters in either case. */
 static const Word words[] = {
@@ -304,6 +301,15 @@ static const char *sniff_text(const PareMapping *map) {
 
 /* ---- Containers ---- */
 
+/* A zip archive whose first entry is a NumPy array. */
+static bool is_arrays(const PareMapping *map) {
+    enum { NAME_SIZE = 26, NAME = 30 };
+    if (!has(map, 0, "PK\3\4", 4) || map->size < NAME)
+        return false;
+    size_t length = map->data[NAME_SIZE] | (size_t)map->data[NAME_SIZE + 1] << 8;
+    return length > 4 && has(map, NAME + length - 4, ".npy", 4);
+}
+
 /* A header of possible length that begins as JSON; or what begins so exactly that only the length
  * can be wrong. */
 static bool looks_like_safetensors(const PareMapping *map) {
@@ -325,15 +331,21 @@ PareContent pare_content_sniff(const PareMapping *map, const char **advice) {
     static const char *(*const sniffers[])(const PareMapping *) = {
         sniff_signature, sniff_tar,        sniff_zeros, sniff_protobuf,
         sniff_msgpack,   sniff_ctranslate, sniff_text};
-    *advice = "this is no checkpoint that this program knows (PyTorch zip, safetensors)";
+    *advice = "this is no checkpoint that this program knows (PyTorch zip, safetensors, HDF5)";
     if (map->size == 0) {
         *advice = "the file is empty; the download may have failed";
+        return PARE_CONTENT_OTHER;
+    }
+    if (is_arrays(map)) {
+        *advice = "this is an archive of NumPy arrays (.npz); save them by name as safetensors";
         return PARE_CONTENT_OTHER;
     }
     if (has(map, 0, "PK\3\4", 4) || has(map, 0, "PK\5\6", 4))
         return PARE_CONTENT_ZIP;
     if (looks_like_safetensors(map))
         return PARE_CONTENT_SAFETENSORS;
+    if (has(map, 0, "\x89HDF\r\n\x1a\n", 8))
+        return PARE_CONTENT_HDF5;
     if (looks_like_index(map))
         return PARE_CONTENT_INDEX;
     for (size_t i = 0; i < sizeof sniffers / sizeof *sniffers; i++) {

@@ -9,6 +9,7 @@ typedef enum {
     PARE_CONTENT_OTHER, /* known, and no checkpoint */
     PARE_CONTENT_ZIP,
     PARE_CONTENT_SAFETENSORS,
+    PARE_CONTENT_HDF5,
     PARE_CONTENT_INDEX /* JSON with a "weight_map": a sharded checkpoint */
 } PareContent;
 

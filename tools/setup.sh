@@ -19,6 +19,7 @@ build pkg-config              cmd:pkg-config          finds the libraries below
 build libzip-dev              pc:libzip               PyTorch checkpoints are zip files
 build libcjson-dev            pc:libcjson             config.json, tokenizer.json, metadata
 build libopenblas-pthread-dev pc:openblas             F32 matrix products
+build libhdf5-dev             pc:hdf5                 TensorFlow and Keras checkpoints
 build libutf8proc-dev         pc:libutf8proc          Unicode classes and normal forms
 build libpcre2-dev            pc:libpcre2-8           the splitting patterns of byte-level BPE
 build libxxhash-dev           pc:libxxhash            checksums of sections and tensors
