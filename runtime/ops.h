@@ -75,12 +75,23 @@ PareValue *pare_op_linear(PareRun *r, PareValue *x, const PareLinear *l);
 void pare_op_linear_into(PareRun *r, PareValue *x, const PareLinear *l, float *y);
 /* Losses on scores: computes logits = x W^T + bias for pieces of rows, calls `loss` on them (rows
  * split over threads), and goes backwards through the product at once, so that the logits of all
- * rows never exist together. `loss` reads `rows` rows of n logits from row `first` of x on and,
- * when `gradient` is set, overwrites them with d loss / d logits. */
-typedef void (*PareLogitsLoss)(void *context, size_t first, size_t rows, float *logits, size_t n,
-                               bool gradient);
-void pare_op_output_loss(PareRun *r, PareValue *x, const PareLinear *output, PareLogitsLoss loss,
-                         void *context);
+ * rows never exist together. With a teacher, its logits of the same rows stand beside them. */
+typedef struct {
+    size_t first, count; /* rows of x */
+    float *logits;       /* [count, n]; overwritten with d loss / d logits where that is wanted */
+    float *teacher;      /* [count, n] or NULL; may be overwritten */
+    float *scratch;      /* with a teacher: [count, n] */
+    size_t n;
+    bool gradient;
+} PareLossRows;
+typedef void (*PareLogitsLoss)(void *context, const PareLossRows *rows);
+typedef struct {
+    PareValue *x;
+    const PareLinear *output;
+    PareValue *teacher_x;             /* NULL: no teacher; as many rows as x */
+    const PareLinear *teacher_output; /* as many outputs */
+} PareOutputLoss;
+void pare_op_output_loss(PareRun *r, const PareOutputLoss *o, PareLogitsLoss loss, void *context);
 PareValue *pare_op_norm(PareRun *r, const PareValue *x, PareNormKind kind, const PareNorm *n,
                         float eps);
 /* In place: x = x + y; x = norm(x); x = act(x); x = act(gate) * x; x = x * s. */

@@ -218,50 +218,71 @@ PareValue *pare_op_linear(PareRun *r, PareValue *x, const PareLinear *l) {
 typedef struct {
     PareLogitsLoss loss;
     void *context;
-    size_t first, n;
-    float *logits;
-    bool gradient;
+    PareLossRows rows; /* of the piece */
 } LossJob;
 
 static void loss_rows(void *context, size_t begin, size_t end, size_t thread) {
     const LossJob *j = context;
+    PareLossRows rows = j->rows;
     (void)thread;
-    j->loss(j->context, j->first + begin, end - begin, j->logits + begin * j->n, j->n, j->gradient);
+    rows.first += begin;
+    rows.count = end - begin;
+    rows.logits += begin * rows.n;
+    if (rows.teacher) {
+        rows.teacher += begin * rows.n;
+        rows.scratch += begin * rows.n;
+    }
+    j->loss(j->context, &rows);
+}
+
+static void rows_of(PareRun *r, const PareValue *x, size_t first, size_t count, const PareLinear *l,
+                    float *logits) {
+    PareValue piece = {.data = x->data + first * x->cols, .rows = count, .cols = x->cols};
+    pare_op_linear_into(r, &piece, l, logits);
 }
 
 /* One piece of rows: the logits, the loss, and the gradients at once. */
-static void loss_piece(PareRun *r, PareValue *x, const PareLinear *l, LossJob *job, PareProduct *p,
-                       float *dx, size_t rows) {
-    PareValue piece = {.data = x->data + job->first * x->cols, .rows = rows, .cols = x->cols};
-    pare_op_linear_into(r, &piece, l, job->logits);
+static void loss_piece(PareRun *r, const PareOutputLoss *o, LossJob *job, PareProduct *p,
+                       const float *x, float *dx) {
+    size_t at = job->rows.first, count = job->rows.count;
+    PareLinear seen = *o->output;
+    seen.weight.data = p->w;
+    rows_of(r, &(PareValue){.data = (float *)(uintptr_t)x, .cols = o->x->cols}, at, count, &seen,
+            job->rows.logits);
+    if (o->teacher_x)
+        rows_of(r, o->teacher_x, at, count, o->teacher_output, job->rows.teacher);
     if (r->status)
         return;
-    pare_pool_for(r->pool, rows, 4, loss_rows, job);
-    p->x = piece.data;
-    p->rows = rows;
-    if (job->gradient)
-        pare_product_backward(r, p, job->logits, dx ? dx + job->first * x->cols : NULL, false);
+    pare_pool_for(r->pool, count, 4, loss_rows, job);
+    p->x = x + at * o->x->cols;
+    p->rows = count;
+    if (job->rows.gradient)
+        pare_product_backward(r, p, job->rows.logits, dx ? dx + at * o->x->cols : NULL, false);
 }
 
-void pare_op_output_loss(PareRun *r, PareValue *x, const PareLinear *output, PareLogitsLoss loss,
-                         void *context) {
-    if (r->status || !x)
+void pare_op_output_loss(PareRun *r, const PareOutputLoss *o, PareLogitsLoss loss, void *context) {
+    if (r->status || !o->x)
         return;
     PareArenaMark mark = pare_arena_mark(r->arena);
-    PareLinear l = *output;
-    PareValue seen = *x;
-    PareProduct p = product_of(r, x, output);
-    seen.data = (float *)(uintptr_t)pare_simulate_rows(r, x);
-    l.weight.data = p.w = pare_simulate_weight(r, &output->weight);
-    LossJob job = {.loss = loss, .context = context, .n = l.weight.N};
-    job.logits = pare_arena_alloc_raw(r->arena, LOSS_ROWS * job.n, sizeof *job.logits);
-    if (!job.logits && !r->status)
+    PareProduct p = product_of(r, o->x, o->output);
+    const float *x = pare_simulate_rows(r, o->x);
+    LossJob job = {.loss = loss, .context = context};
+    size_t n = job.rows.n = o->output->weight.N;
+    p.w = pare_simulate_weight(r, &o->output->weight);
+    job.rows.logits = pare_arena_alloc_raw(r->arena, LOSS_ROWS * n, sizeof(float));
+    if (o->teacher_x) {
+        job.rows.teacher = pare_arena_alloc_raw(r->arena, LOSS_ROWS * n, sizeof(float));
+        job.rows.scratch = pare_arena_alloc_raw(r->arena, LOSS_ROWS * n, sizeof(float));
+    }
+    bool short_of = o->teacher_x && (!job.rows.teacher || !job.rows.scratch);
+    if ((!job.rows.logits || short_of) && !r->status)
         r->status = pare_memory_error(r->err, "logits");
-    job.gradient = r->tape != NULL;
-    float *dx = pare_grad_open(r, r->tape ? x->grad : NULL, NULL);
-    for (size_t at = 0; at < x->rows && !r->status; at += LOSS_ROWS) {
-        job.first = at;
-        loss_piece(r, &seen, &l, &job, &p, dx, min_size(LOSS_ROWS, x->rows - at));
+    job.rows.gradient = r->tape != NULL;
+    float *dx = pare_grad_open(r, r->tape ? o->x->grad : NULL, NULL);
+    for (size_t at = 0; at < o->x->rows && !r->status; at += LOSS_ROWS) {
+        job.rows.first = at;
+        job.rows.count = min_size(LOSS_ROWS, o->x->rows - at);
+        loss_piece(r, o, &job, &p, x, dx);
     }
     pare_arena_release(r->arena, mark);
 }

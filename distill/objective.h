@@ -1,0 +1,49 @@
+/* The objective: what a batch costs, and its gradient.
+ *
+ * Runs the student over packed sequences, and a teacher where there is one, and adds up the terms
+ * of the loss. With a tape in the run the gradient is added to that of the parameters. */
+#ifndef PARE_DISTILL_OBJECTIVE_H
+#define PARE_DISTILL_OBJECTIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "distill/loss.h"
+#include "runtime/forward.h"
+#include "runtime/model.h"
+
+/* One example: what the model reads, and what it should say. */
+typedef struct {
+    PareSequence sequence;
+    const int32_t *targets; /* LM and token heads: one a position of the top stack; < 0: none */
+    int32_t label;          /* sequence heads with several labels */
+    float value;            /* sequence heads with one: regression */
+} PareTrainItem;
+
+/* Sums over the batch; every term is weighted as in the total. */
+typedef struct {
+    double total, label, soft, hidden, attention;
+    size_t counted; /* rows that have a target */
+    size_t hits;    /* of them with the target's score highest */
+    size_t tokens;  /* read, of all stacks */
+} PareLossTerms;
+
+typedef struct {
+    const PareDescription *d; /* of the student, with its parameters */
+    const PareParams *p;
+    const PareDescription *teacher_d; /* NULL: no teacher */
+    const PareParams *teacher_p;
+    PareLossWeights weights;
+    bool regression;
+    bool recompute, frozen_encoder; /* as PareForwardInput */
+} PareObjective;
+
+/* How many rows of the items have a target: what a whole batch is divided by. */
+size_t pare_objective_count(const PareObjective *o, const PareTrainItem *items, size_t count);
+/* Runs a batch, or a part of one whose whole has `counted` rows with targets; adds to `terms`.
+ * The caller goes backwards (pare_tape_backward). */
+PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareTrainItem *items,
+                              size_t count, size_t counted, PareLossTerms *terms);
+
+#endif
