@@ -5,6 +5,7 @@
 #   make DEBUG=1         -O0;  SAN=address,undefined: sanitizers;  CC=clang;  V=1: full commands
 #   CFLAGS, CPPFLAGS and LDFLAGS are added to ours; WERROR= lets warnings pass;
 #   ISAS="avx2" restricts the kernels that are compiled in; BUILD=dir puts build/ elsewhere;
+#   MPI=1 builds pare-distill for several processes (Open MPI); the programs are in its own folder;
 #   KEEP_GOING=1 leaves out of the library what does not compile.
 
 .DEFAULT_GOAL := all
@@ -24,13 +25,15 @@ DEBUG  ?=
 SAN    ?=
 V      ?=
 KEEP_GOING ?=
+MPI    ?=
 
 FOLDERS := core formats text runtime runtime/kernels api convert convert/families prune distill \
            quantize verify
 
 ccname := $(notdir $(firstword $(CC)))
 opt    := $(if $(DEBUG),-O0,-O2)
-O      := $(BUILD)/$(ccname)$(opt)$(if $(SAN),-$(SAN))
+mpi    := $(if $(MPI),-mpi)
+O      := $(BUILD)/$(ccname)$(opt)$(if $(SAN),-$(SAN))$(mpi)
 TEST_SAN := address,undefined
 O_SAN  := $(BUILD)/$(ccname)$(opt)-$(TEST_SAN)
 BIN    := $(BUILD)/bin
@@ -80,6 +83,9 @@ CLI_A  := $(O)/libpare_cli.a
 # ---- Flags -------------------------------------------------------------------------------------
 
 PKGS      := libzip hdf5 libcjson openblas libutf8proc libpcre2-8 libxxhash nettle
+ifneq (,$(MPI))
+  PKGS += ompi-c
+endif
 TEST_PKGS := cmocka
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
@@ -101,7 +107,8 @@ ifneq (,$(SAN))
 endif
 
 cflags := -std=c11 -D_GNU_SOURCE $(opt) -g -I. -pthread -fPIC -fno-semantic-interposition \
-          $(float) $(warnings) $(sanitize) $(isa_macros) $(pkg_cflags) $(CPPFLAGS) $(CFLAGS)
+          $(float) $(warnings) $(sanitize) $(isa_macros) $(if $(MPI),-DPARE_MPI) $(pkg_cflags) \
+          $(CPPFLAGS) $(CFLAGS)
 ldflags := -pthread $(sanitize) -Wl,--as-needed $(LDFLAGS)
 
 # ---- How: one line a file, written beside and renamed, so that two makes do not collide --------
@@ -192,7 +199,7 @@ all: lib programs ## the libraries and the programs (the default)
 lib: $(if $(LIB_SRC),$(LIB_A) $(LIB_SO))
 
 programs: $(PROGRAMS)
-ifeq (,$(SAN)$(DEBUG))
+ifeq (,$(SAN)$(DEBUG)$(MPI))
 	@mkdir -p $(BIN)
 	@for p in $(notdir $(PROGRAMS)); do ln -sfn ../$(notdir $(O))/$$p $(BIN)/$$p; done
 endif
