@@ -1,8 +1,6 @@
 /* safetensors, rule by rule of its format: what it allows is read, and everything else is refused
  * in one sentence. */
-#include "tests/test_formats_common.h"
-
-#include "formats/checkpoint.h"
+#include "tests/test_formats_corpus.h"
 
 #define ENTRY(dtype, shape, begin, end)                                                            \
     "{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
@@ -228,13 +226,34 @@ static void test_values(void **state) {
     pare_checkpoint_close(c);
 }
 
+static void test_corpus(void **state) {
+    (void)state;
+    assert_in_range(corpus_replay(CORPUS "safetensors/"), 50, 1000);
+}
+
+static void test_damage(void **state) {
+    static const char *const names[] = {"every", "empty-tensors", "backwards", "escaped-name"};
+    const char *path = temporary("damaged");
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char from[128];
+        size_t size;
+        snprintf(from, sizeof from, CORPUS "safetensors/%s", names[i]);
+        uint8_t *bytes = read_file(from, &size);
+        corpus_damage(path, bytes, size, path);
+        pare_free(bytes);
+    }
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_header_length), cmocka_unit_test(test_header_text),
         cmocka_unit_test(test_metadata),      cmocka_unit_test(test_entries),
         cmocka_unit_test(test_numbers),       cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_tiling),        cmocka_unit_test(test_dtypes),
-        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
