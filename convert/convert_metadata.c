@@ -59,6 +59,29 @@ static void put_labels(PareConvert *c, PareBuffer *out) {
     pare_buffer_puts(out, "]");
 }
 
+/* Whether the framework computes a slot by itself, or keeps it as a constant. */
+static bool is_fixed(const PareConvert *c, const PareSlot *slot) {
+    char name[256];
+    for (const PareRule *r = c->model.family->rules; r->slot; r++)
+        if ((r->flags & (PARE_RULE_COMPUTED | PARE_RULE_ZERO)) && pare_rule_applies(r, &c->model) &&
+            pare_pattern_rewrite(r->slot, r->slot, slot->name, name, sizeof name))
+            return true;
+    return false;
+}
+
+/* Tensors that are no parameters: training leaves them as they are. */
+static void put_fixed(const PareConvert *c, PareBuffer *out) {
+    size_t count = 0;
+    for (size_t i = 0; i < c->plan.count; i++) {
+        const PareSlot *slot = c->plan.items[i].slot;
+        if (!is_fixed(c, slot))
+            continue;
+        pare_buffer_puts(out, count++ ? "," : ",\"fixed\":[");
+        pare_buffer_put_json_string(out, slot->name, strlen(slot->name));
+    }
+    pare_buffer_puts(out, count ? "]" : "");
+}
+
 static void put_source(PareConvert *c, PareBuffer *out) {
     const PareJson *problem = pare_json_get_set(pare_json_root(c->config.doc), "problem_type");
     pare_buffer_puts(out, ",\"source\":{");
@@ -112,6 +135,7 @@ PareStatus pare_convert_metadata(PareConvert *c, const PareInputFile *inputs, si
     pare_buffer_puts(out, ",\"generation\":");
     pare_generation_write(&c->model.generation, out);
     put_labels(c, out);
+    put_fixed(c, out);
     if (c->tokenizer) {
         pare_buffer_puts(out, ",\"tokenizer\":{");
         put_string(out, "kind", pare_tokenizer_kind(c->tokenizer));
