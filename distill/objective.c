@@ -8,7 +8,7 @@ typedef struct {
     const PareTrainItem *items;
     size_t count;
     const PareSequence *sequences;
-    size_t counted;   /* of the whole batch */
+    const PareBatchSize *whole;
     int32_t *targets; /* [rows of scores] */
     float *values;
     uint32_t *chosen; /* rows of the top stack that have a target; NULL: all */
@@ -25,7 +25,7 @@ static size_t positions(const PareObjective *o, const PareTrainItem *item) {
     return both ? item->sequence.decoder_count : item->sequence.count;
 }
 
-size_t pare_objective_count(const PareObjective *o, const PareTrainItem *items, size_t count) {
+static size_t count_targets(const PareObjective *o, const PareTrainItem *items, size_t count) {
     size_t counted = 0;
     if (is_sequence_head(o))
         return count;
@@ -33,6 +33,17 @@ size_t pare_objective_count(const PareObjective *o, const PareTrainItem *items, 
         for (size_t k = 0; k < positions(o, &items[i]); k++)
             counted += items[i].targets[k] >= 0;
     return counted;
+}
+
+PareBatchSize pare_objective_size(const PareObjective *o, const PareTrainItem *items,
+                                  size_t count) {
+    PareBatchSize size = {.counted = count_targets(o, items, count)};
+    bool encoder = o->d->stacks[PARE_ENCODER].present;
+    for (size_t i = 0; i < count; i++) {
+        size.rows[encoder ? PARE_ENCODER : PARE_DECODER] += items[i].sequence.count;
+        size.rows[PARE_DECODER] += encoder ? items[i].sequence.decoder_count : 0;
+    }
+    return size;
 }
 
 static PareStatus no_memory(Batch *b) {
@@ -68,7 +79,7 @@ static PareStatus sequence_targets(Batch *b) {
 static PareStatus position_targets(Batch *b) {
     PareArena *arena = b->r->arena;
     size_t all = 0, at = 0;
-    b->rows = pare_objective_count(b->o, b->items, b->count);
+    b->rows = count_targets(b->o, b->items, b->count);
     for (size_t i = 0; i < b->count; i++)
         all += positions(b->o, &b->items[i]);
     b->targets = pare_arena_alloc_raw(arena, b->rows, sizeof *b->targets);
@@ -102,35 +113,74 @@ static const PareTransformer *new_transformer(const Batch *b, const PareDescript
     return pare_transformer_relatives(r, d, p, reach, relatives) ? NULL : t;
 }
 
-/* What the output layer reads: one row of it for each row of scores. */
-static PareValue *head_rows(const Batch *b, const PareDescription *d, const PareParams *p,
-                            bool frozen_encoder) {
-    PareRun *r = b->r;
+/* A model's side of a batch. */
+typedef struct {
+    const PareDescription *d;
+    const PareParams *p;
+    PareTaps *taps[PARE_STACKS];
     PareForward f;
+    PareValue *x; /* what the output layer reads: one row for each row of scores */
+} Side;
+
+static void run_side(const Batch *b, Side *side, bool frozen_encoder) {
+    PareRun *r = b->r;
+    const PareMatching *m = b->o->matching;
     PareForwardInput in = {.sequences = b->sequences,
                            .count = b->count,
                            .recompute = b->o->recompute,
                            .frozen_encoder = frozen_encoder};
-    const PareTransformer *t = new_transformer(b, d, p);
-    if (!t || pare_forward(r, t, &in, &f))
-        return NULL;
-    if (is_sequence_head(b->o))
-        return pare_transformer_pool(r, t, f.top, f.rows, b->count);
-    PareValue *x = b->chosen ? pare_op_gather(r, f.top, b->chosen, b->rows) : f.top;
-    return d->head.kind == PARE_HEAD_LM ? pare_transformer_head_input(r, t, x) : x;
+    for (int s = 0; m && s < PARE_STACKS; s++)
+        if (m->supervisors[s])
+            in.taps[s] = side->taps[s] = pare_matching_taps(m, &side->d->stacks[s], r);
+    const PareTransformer *t = new_transformer(b, side->d, side->p);
+    if (!t || r->status || pare_forward(r, t, &in, &side->f))
+        return;
+    if (is_sequence_head(b->o)) {
+        side->x = pare_transformer_pool(r, t, side->f.top, side->f.rows, b->count);
+        return;
+    }
+    side->x = b->chosen ? pare_op_gather(r, side->f.top, b->chosen, b->rows) : side->f.top;
+    if (side->d->head.kind == PARE_HEAD_LM)
+        side->x = pare_transformer_head_input(r, t, side->x);
 }
 
 /* The teacher runs without tape and noise. */
-static PareValue *teacher_rows(const Batch *b) {
+static void run_teacher(const Batch *b, Side *side) {
     PareRun *r = b->r;
     PareTape *tape = r->tape;
     PareNoise *noise = r->noise;
     r->tape = NULL;
     r->noise = NULL;
-    PareValue *x = head_rows(b, b->o->teacher_d, b->o->teacher_p, false);
+    run_side(b, side, false);
     r->tape = tape;
     r->noise = noise;
-    return x;
+}
+
+/* Losses on the inside of both. */
+static void match_sides(const Batch *b, const Side *student, const Side *teacher,
+                        PareLossTerms *terms) {
+    const PareMatching *m = b->o->matching;
+    double hidden = 0, attention = 0;
+    size_t pairs = 0;
+    for (int s = 0; s < PARE_STACKS; s++)
+        pairs += m->supervisors[s] ? student->d->stacks[s].layer_count : 0;
+    for (int s = 0; s < PARE_STACKS && !b->r->status; s++) {
+        bool below = s == PARE_ENCODER && student->f.encoded;
+        PareMatchedStack stack = {.student = &student->d->stacks[s],
+                                  .teacher = &teacher->d->stacks[s],
+                                  .student_taps = student->taps[s],
+                                  .teacher_taps = teacher->taps[s],
+                                  .rows = below ? student->f.encoded_rows : student->f.rows,
+                                  .sequences = b->count,
+                                  .index = (PareStackIndex)s,
+                                  .pairs = pairs,
+                                  .batch_rows = b->whole->rows[s]};
+        if (m->supervisors[s])
+            pare_matching_run(m, b->r, &stack, &hidden, &attention);
+    }
+    terms->hidden += hidden;
+    terms->attention += attention;
+    terms->total += hidden + attention;
 }
 
 static void add_terms(const Batch *b, const PareRowLoss *rows, PareLossTerms *terms) {
@@ -158,7 +208,7 @@ static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLos
                         .weights = &o->weights,
                         .targets = o->regression ? NULL : b->targets,
                         .values = b->values,
-                        .row_weight = 1.0 / (double)b->counted};
+                        .row_weight = 1.0 / (double)b->whole->counted};
     rows.label = pare_arena_alloc_raw(arena, b->rows, sizeof *rows.label);
     rows.soft = teacher_x ? pare_arena_alloc_raw(arena, b->rows, sizeof *rows.soft) : NULL;
     rows.hit = pare_arena_alloc_raw(arena, b->rows, 1);
@@ -174,11 +224,17 @@ static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLos
 }
 
 PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareTrainItem *items,
-                              size_t count, size_t counted, PareLossTerms *terms) {
-    Batch b = {.o = o, .r = r, .items = items, .count = count, .counted = counted};
+                              size_t count, const PareBatchSize *whole, PareLossTerms *terms) {
+    Batch b = {.o = o, .r = r, .items = items, .count = count, .whole = whole};
+    Side student = {.d = o->d, .p = o->p}, teacher = {.d = o->teacher_d, .p = o->teacher_p};
     if (list_sequences(&b) || (is_sequence_head(o) ? sequence_targets(&b) : position_targets(&b)))
         return r->status;
-    PareValue *teacher_x = o->teacher_d ? teacher_rows(&b) : NULL;
-    PareValue *x = head_rows(&b, o->d, o->p, o->frozen_encoder);
-    return r->status ? r->status : run_head(&b, x, teacher_x, terms);
+    if (r->noise)
+        r->noise->place = 0;
+    if (teacher.d)
+        run_teacher(&b, &teacher);
+    run_side(&b, &student, o->frozen_encoder);
+    if (teacher.d && o->matching && !r->status)
+        match_sides(&b, &student, &teacher, terms);
+    return r->status ? r->status : run_head(&b, student.x, teacher.x, terms);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "distill/loss.h"
+#include "distill/matching.h"
 #include "runtime/forward.h"
 #include "runtime/model.h"
 
@@ -35,15 +36,21 @@ typedef struct {
     const PareDescription *teacher_d; /* NULL: no teacher */
     const PareParams *teacher_p;
     PareLossWeights weights;
+    const PareMatching *matching; /* of hidden states and attention; NULL: none */
     bool regression;
     bool recompute, frozen_encoder; /* as PareForwardInput */
 } PareObjective;
 
-/* How many rows of the items have a target: what a whole batch is divided by. */
-size_t pare_objective_count(const PareObjective *o, const PareTrainItem *items, size_t count);
-/* Runs a batch, or a part of one whose whole has `counted` rows with targets; adds to `terms`.
- * The caller goes backwards (pare_tape_backward). */
+/* What means over a whole batch are divided by. */
+typedef struct {
+    size_t counted;           /* rows of scores that have a target */
+    size_t rows[PARE_STACKS]; /* positions */
+} PareBatchSize;
+
+PareBatchSize pare_objective_size(const PareObjective *o, const PareTrainItem *items, size_t count);
+/* Runs a batch, or a part of one whose whole has the size `whole`; adds to `terms`. The caller goes
+ * backwards (pare_tape_backward). */
 PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareTrainItem *items,
-                              size_t count, size_t counted, PareLossTerms *terms);
+                              size_t count, const PareBatchSize *whole, PareLossTerms *terms);
 
 #endif

@@ -26,7 +26,7 @@ static PareStatus find_source(const Builder *b, size_t i) {
     const PareFile *f = pare_model_file(b->model);
     char name[NAME_SIZE], found[96], wanted[96];
     snprintf(name, sizeof name, "%s", slot->name);
-    if (b->from && !b->from->source(b->from->context, slot, name, sizeof name))
+    if (b->from && b->from->source && !b->from->source(b->from->context, slot, name, sizeof name))
         return PARE_OK;
     const PareFileTensor *t = b->sources[i] = stored(f, name);
     if (!t)
@@ -57,26 +57,32 @@ static size_t first_sharing(const Builder *b, size_t i) {
     return i;
 }
 
-/* Gives every slot its place in the block. */
+static void add_tensor(PareWeights *w, const char *name, size_t slot, uint64_t rows, uint64_t cols,
+                       uint32_t dims) {
+    size_t count = (size_t)(rows * cols); /* bounded by the description's check */
+    w->tensors[w->tensor_count++] = (PareWeightTensor){.name = name,
+                                                       .slot = slot,
+                                                       .offset = w->count,
+                                                       .count = count,
+                                                       .rows = rows,
+                                                       .cols = cols,
+                                                       .dims = dims};
+    w->count += (count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+}
+
+/* Gives everything its place in the block. */
 static void lay_out(const Builder *b) {
     PareWeights *w = b->w;
     for (size_t i = 0; i < w->slots.count; i++) {
-        const PareSlot *slot = &w->slots.items[i];
+        const PareSlot *s = &w->slots.items[i];
         size_t first = first_sharing(b, i);
-        if (first != i) {
-            w->tensor_of[i] = w->tensor_of[first];
-            continue;
-        }
-        uint64_t cols = slot->dims == 2 ? slot->shape[1] : 1;
-        size_t count = (size_t)(slot->shape[0] * cols); /* bounded by the description's check */
-        w->tensor_of[i] = w->tensor_count;
-        w->tensors[w->tensor_count++] = (PareWeightTensor){.slot = i,
-                                                           .offset = w->count,
-                                                           .count = count,
-                                                           .rows = slot->shape[0],
-                                                           .cols = cols,
-                                                           .dims = slot->dims};
-        w->count += (count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+        w->tensor_of[i] = first == i ? w->tensor_count : w->tensor_of[first];
+        if (first == i)
+            add_tensor(w, s->name, i, s->shape[0], s->dims == 2 ? s->shape[1] : 1, s->dims);
+    }
+    for (size_t i = 0; b->from && i < b->from->extra_count; i++) {
+        const PareWeightExtra *e = &b->from->extras[i];
+        add_tensor(w, e->name, SIZE_MAX, e->rows, e->cols, 2);
     }
 }
 
@@ -85,10 +91,10 @@ static void copy_values(const Builder *b) {
     for (size_t i = 0; i < w->tensor_count; i++) {
         const PareWeightTensor *t = &w->tensors[i];
         float *values = w->values + t->offset;
-        if (b->sources[t->slot])
+        if (t->slot != SIZE_MAX && b->sources[t->slot])
             pare_file_read_f32(b->sources[t->slot], values);
         else
-            b->from->fill(b->from->context, &w->slots.items[t->slot], values, t->count);
+            b->from->fill(b->from->context, t->name, t->rows, t->cols, values);
     }
     for (size_t i = 0; i < w->slots.count; i++)
         w->data[i] = w->values + w->tensors[w->tensor_of[i]].offset;
@@ -120,7 +126,8 @@ static PareStatus build(Builder *b, const PareDescription *d) {
         return st;
     size_t count = w->slots.count;
     b->sources = pare_arena_alloc(w->arena, count, sizeof *b->sources);
-    w->tensors = pare_arena_alloc(w->arena, count, sizeof *w->tensors);
+    size_t extra = b->from ? b->from->extra_count : 0;
+    w->tensors = pare_arena_alloc(w->arena, count + extra, sizeof *w->tensors);
     w->tensor_of = pare_arena_alloc(w->arena, count, sizeof *w->tensor_of);
     w->data = pare_arena_alloc(w->arena, count, sizeof *w->data);
     if (!b->sources || !w->tensors || !w->tensor_of || !w->data)
@@ -170,6 +177,9 @@ const PareWeightTensor *pare_weights_tensor_at(const PareWeights *w, size_t offs
     return NULL;
 }
 
-const char *pare_weights_tensor_name(const PareWeights *w, const PareWeightTensor *t) {
-    return w->slots.items[t->slot].name;
+float *pare_weights_extra(const PareWeights *w, const char *name) {
+    for (size_t i = w->tensor_count; i-- > 0 && w->tensors[i].slot == SIZE_MAX;)
+        if (strcmp(w->tensors[i].name, name) == 0)
+            return w->values + w->tensors[i].offset;
+    return NULL;
 }

@@ -18,7 +18,8 @@
 
 /* One tensor with values of its own. */
 typedef struct {
-    size_t slot;          /* the first slot that it fills */
+    const char *name;
+    size_t slot;          /* the first slot that it fills; SIZE_MAX: an extra one */
     size_t offset, count; /* in the block, in floats */
     uint64_t rows, cols;  /* cols 1 for vectors */
     uint32_t dims;
@@ -37,23 +38,32 @@ typedef struct {
     PareArena *arena;
 } PareWeights;
 
+/* A matrix that is trained with the model but is no part of it. */
+typedef struct {
+    const char *name; /* borrowed */
+    uint64_t rows, cols;
+} PareWeightExtra;
+
 /* Where a slot of the new model gets its values from: the name of a slot of `m` into `name`
- * (false: nowhere, the values are `fill`ed). */
+ * (false: nowhere, the values are `fill`ed). NULL functions: every slot has its namesake in `m`. */
 typedef struct {
     bool (*source)(void *context, const PareSlot *slot, char *name, size_t size);
-    /* Values of a slot without a source, float32 [elements]. */
-    void (*fill)(void *context, const PareSlot *slot, float *values, size_t count);
+    /* Values of what has no source, float32 [rows, cols] (vectors: cols 1), by its name. */
+    void (*fill)(void *context, const char *name, uint64_t rows, uint64_t cols, float *values);
     void *context;
+    const PareWeightExtra *extras; /* filled */
+    size_t extra_count;
 } PareWeightsFrom;
 
 /* A copy of the parameters of `m`, for the description `d` (NULL: its own; otherwise copied).
- * `from` may be NULL when every slot of `d` has its namesake in `m`. Slots share their values where
- * their sources do. INT8 models are refused. Shapes of a slot and its source must agree. */
+ * `from` may be NULL. Slots share their values where their sources do. INT8 models are refused.
+ * Shapes of a slot and its source must agree. */
 PareStatus pare_weights_create(const PareModel *m, const PareDescription *d,
                                const PareWeightsFrom *from, PareWeights **out, PareError *err);
 void pare_weights_destroy(PareWeights *w); /* NULL is allowed */
 /* The tensor that holds the float at `offset`, or NULL. */
 const PareWeightTensor *pare_weights_tensor_at(const PareWeights *w, size_t offset);
-const char *pare_weights_tensor_name(const PareWeights *w, const PareWeightTensor *t);
+/* The values of an extra tensor, by name; NULL when there is none. */
+float *pare_weights_extra(const PareWeights *w, const char *name);
 
 #endif
