@@ -14,12 +14,14 @@
 #include "core/json.h"
 #include "core/memory.h"
 #include "formats/checkpoint.h"
+#include "runtime/description.h"
 #include "runtime/kernels/kernels.h"
 
 typedef struct {
     const PareJson *object;
     const char *where;                /* the file's path, for messages */
     const PareCheckpoint *checkpoint; /* for families that must look what is there */
+    const PareDescription *stored;    /* exporting, without a checkpoint: what the model holds */
     PareArena *arena;
     PareError *err;
     PareStatus status;

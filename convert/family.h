@@ -34,7 +34,8 @@ enum {
     PARE_RULE_ZERO = 16,       /* zeros when the checkpoint does not have it */
     PARE_RULE_COMPUTED = 32,   /* the family's `compute` when the checkpoint does not have it */
     PARE_RULE_GATED = 64,      /* only where the feed-forward part is gated */
-    PARE_RULE_PLAIN = 128      /* only where it is not */
+    PARE_RULE_PLAIN = 128,     /* only where it is not */
+    PARE_RULE_TWIN = 256 /* with ALTERNATIVE: the framework has the parameter under both names */
 };
 
 /* Which heads a rule is for; 0 is any. */
@@ -45,7 +46,8 @@ enum {
  * along the output dimension, and this one is number `part`. Earlier rules for a slot win. */
 typedef struct {
     const char *slot, *tensor;
-    uint8_t flags, heads, part, parts;
+    uint16_t flags;
+    uint8_t heads, part, parts;
 } PareRule;
 
 /* A slot that shares another one's elements, when `when` holds. '%' in `slot` is any layer. */
@@ -69,6 +71,29 @@ typedef struct {
 typedef struct {
     int32_t bos, eos, pad, decoder_start, forced_eos;
 } PareIdDefaults;
+
+/* A number of the description that a field of config.json states; exporting writes it back. */
+typedef enum {
+    PARE_FACT_WIDTH,
+    PARE_FACT_VOCABULARY,
+    PARE_FACT_POSITIONS,
+    PARE_FACT_TYPES,
+    PARE_FACT_LAYERS,
+    PARE_FACT_HEADS,     /* of the network before pruning, where PRUNED_HEADS takes some away */
+    PARE_FACT_HEAD_SIZE, /* a family without this field divides the width by the heads */
+    PARE_FACT_KV_HEADS,  /* a family without this field has as many as heads */
+    PARE_FACT_FFN,
+    PARE_FACT_BUCKETS,
+    PARE_FACT_PRUNED_HEADS /* {"layer": [heads]}: self-attention may have fewer in some layers */
+} PareFactKind;
+
+/* `aliases` are other spellings, separated by '|', that get the same value where they are there.
+ * A `stack` of PARE_STACKS stands for both. */
+typedef struct {
+    const char *key, *aliases;
+    PareFactKind kind;
+    int stack;
+} PareFact;
 
 typedef struct PareFamily PareFamily;
 
@@ -101,6 +126,7 @@ struct PareFamily {
     PareStatus (*describe)(PareConfig *config, PareFamilyModel *model);
     /* Values of a slot whose rule is COMPUTED; may be NULL. */
     void (*compute)(const PareFamilyModel *model, const PareSlot *slot, float *out);
+    const PareFact *facts; /* ends with a NULL key; NULL: this family cannot be exported */
 };
 
 /* The families, in the order in which people are told of them; NULL behind the last. */

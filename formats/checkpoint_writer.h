@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -51,6 +52,19 @@ typedef struct {
     void *context;
     PareProgress *progress;
 } PareSaveJob;
+
+/* One tensor's bytes at a time, in memory that grows to the largest and is used again. Zero-
+ * initialise; `data` is valid until the next call. Counts progress, polls for interruption. */
+typedef struct {
+    uint8_t *data;
+    size_t bytes; /* of the tensor that it holds */
+    size_t capacity;
+    uint64_t done;
+} PareSaveRoom;
+PareStatus pare_save_fetch(const PareSaveJob *job, size_t index, PareSaveRoom *room,
+                           PareError *err);
+void pare_save_room_free(PareSaveRoom *room);
+
 PareStatus pare_safetensors_save(const PareSaveJob *job, PareError *err);
 PareStatus pare_pytorch_save(const PareSaveJob *job, PareError *err);
 PareStatus pare_hdf5_save(const PareSaveJob *job, PareError *err);

@@ -49,6 +49,8 @@ static PareStatus describe(PareConfig *c, PareFamilyModel *m) {
     return st ? st : c->status;
 }
 
+static const PareFact FACTS[] = {PARE_BART_FACTS, {0}};
+
 const PareFamily pare_family_bart = {
     .model_type = "bart",
     .title = "BART",
@@ -71,4 +73,5 @@ const PareFamily pare_family_bart = {
               .sep = "</s>",
               .mask = "<mask>",
               .accept_bpe = true},
-    .describe = describe};
+    .describe = describe,
+    .facts = FACTS};

@@ -31,7 +31,7 @@
 #define PARE_BART_EMBEDDING_RULES                                                                  \
     {.slot = "encoder.embed.tokens",                                                               \
      .tensor = "encoder.embed_tokens.weight",                                                      \
-     .flags = PARE_RULE_ALTERNATIVE},                                                              \
+     .flags = PARE_RULE_ALTERNATIVE | PARE_RULE_TWIN},                                             \
         {.slot = "encoder.embed.tokens", .tensor = "shared.weight"},                               \
         {.slot = "decoder.embed.tokens", .tensor = "decoder.embed_tokens.weight"},                 \
         {.slot = "head.output.weight", .tensor = "lm_head.weight", .flags = PARE_RULE_OUTER}, {    \
@@ -44,6 +44,18 @@
         "encoder_attention_heads", "num_attention_heads", "decoder_attention_heads",               \
         "encoder_ffn_dim", "decoder_ffn_dim", "activation_function", "max_position_embeddings",    \
         "scale_embedding", "tie_word_embeddings"
+
+#define PARE_BART_FACTS                                                                            \
+    {"d_model", "hidden_size", PARE_FACT_WIDTH, PARE_STACKS},                                      \
+        {"vocab_size", NULL, PARE_FACT_VOCABULARY, PARE_ENCODER},                                  \
+        {"max_position_embeddings", NULL, PARE_FACT_POSITIONS, PARE_STACKS},                       \
+        {"encoder_layers", "num_hidden_layers", PARE_FACT_LAYERS, PARE_ENCODER},                   \
+        {"decoder_layers", NULL, PARE_FACT_LAYERS, PARE_DECODER},                                  \
+        {"encoder_attention_heads", "num_attention_heads", PARE_FACT_HEADS, PARE_ENCODER},         \
+        {"decoder_attention_heads", NULL, PARE_FACT_HEADS, PARE_DECODER},                          \
+        {"encoder_ffn_dim", NULL, PARE_FACT_FFN, PARE_ENCODER}, {                                  \
+        "decoder_ffn_dim", NULL, PARE_FACT_FFN, PARE_DECODER                                       \
+    }
 
 extern const PareTie pare_bart_ties[];
 

@@ -65,7 +65,7 @@ static const PareRule RULES[] = {
     /* The two names are one parameter; loading fills it from the second in the file, this one. */
     {.slot = "head.output.bias",
      .tensor = "cls.predictions.decoder.bias",
-     .flags = PARE_RULE_OUTER | PARE_RULE_ALTERNATIVE,
+     .flags = PARE_RULE_OUTER | PARE_RULE_ALTERNATIVE | PARE_RULE_TWIN,
      .heads = PARE_FOR(PARE_HEAD_LM)},
     {.slot = "head.output.bias",
      .tensor = "cls.predictions.bias",
@@ -87,9 +87,9 @@ static const PareOldEnding OLD[] = {
 static void describe_head(PareConfig *c, PareFamilyModel *m, PareActivation activation) {
     PareOutputHead *h = &m->description.head;
     /* A bare model may have been saved without its pooler. */
-    bool pooler = h->kind == PARE_HEAD_SEQUENCE ||
-                  pare_checkpoint_find(c->checkpoint, "pooler.dense.weight") ||
-                  pare_checkpoint_find(c->checkpoint, "bert.pooler.dense.weight");
+    bool pooler = c->stored ? c->stored->head.pool_dense
+                            : pare_checkpoint_find(c->checkpoint, "pooler.dense.weight") ||
+                                  pare_checkpoint_find(c->checkpoint, "bert.pooler.dense.weight");
     if (h->kind == PARE_HEAD_SEQUENCE || (h->kind == PARE_HEAD_NONE && pooler)) {
         h->pool = PARE_POOL_FIRST;
         h->pool_dense = true;
@@ -161,6 +161,17 @@ static PareStatus describe(PareConfig *c, PareFamilyModel *m) {
     return c->status ? c->status : describe_layers(c, m, layers);
 }
 
+static const PareFact FACTS[] = {
+    {"hidden_size", NULL, PARE_FACT_WIDTH, PARE_ENCODER},
+    {"vocab_size", NULL, PARE_FACT_VOCABULARY, PARE_ENCODER},
+    {"max_position_embeddings", NULL, PARE_FACT_POSITIONS, PARE_ENCODER},
+    {"type_vocab_size", NULL, PARE_FACT_TYPES, PARE_ENCODER},
+    {"num_hidden_layers", NULL, PARE_FACT_LAYERS, PARE_ENCODER},
+    {"num_attention_heads", NULL, PARE_FACT_HEADS, PARE_ENCODER},
+    {"intermediate_size", NULL, PARE_FACT_FFN, PARE_ENCODER},
+    {"pruned_heads", NULL, PARE_FACT_PRUNED_HEADS, PARE_ENCODER},
+    {0}};
+
 const PareFamily pare_family_bert = {
     .model_type = "bert",
     .title = "BERT",
@@ -183,4 +194,5 @@ const PareFamily pare_family_bert = {
               .mask = "[MASK]",
               .lowercase = true,
               .accept_wordpiece = true},
-    .describe = describe};
+    .describe = describe,
+    .facts = FACTS};

@@ -117,6 +117,16 @@ static PareStatus describe(PareConfig *c, PareFamilyModel *m) {
     return c->status ? c->status : describe_layers(c, m);
 }
 
+static const PareFact FACTS[] = {
+    {"n_embd", "hidden_size", PARE_FACT_WIDTH, PARE_DECODER},
+    {"vocab_size", NULL, PARE_FACT_VOCABULARY, PARE_DECODER},
+    {"n_positions", "max_position_embeddings|n_ctx", PARE_FACT_POSITIONS, PARE_DECODER},
+    {"n_layer", "num_hidden_layers", PARE_FACT_LAYERS, PARE_DECODER},
+    {"n_head", "num_attention_heads", PARE_FACT_HEADS, PARE_DECODER},
+    {"n_inner", NULL, PARE_FACT_FFN, PARE_DECODER},
+    {"pruned_heads", NULL, PARE_FACT_PRUNED_HEADS, PARE_DECODER},
+    {0}};
+
 const PareFamily pare_family_gpt2 = {
     .model_type = "gpt2",
     .title = "GPT-2",
@@ -135,4 +145,5 @@ const PareFamily pare_family_gpt2 = {
               .bos = "<|endoftext|>",
               .eos = "<|endoftext|>",
               .accept_bpe = true},
-    .describe = describe};
+    .describe = describe,
+    .facts = FACTS};

@@ -67,6 +67,9 @@ static void compute(const PareFamilyModel *m, const PareSlot *slot, float *out) 
         }
 }
 
+static const PareFact FACTS[] = {
+    PARE_BART_FACTS, {"decoder_vocab_size", NULL, PARE_FACT_VOCABULARY, PARE_DECODER}, {0}};
+
 const PareFamily pare_family_marian = {
     .model_type = "marian",
     .title = "Marian",
@@ -87,4 +90,5 @@ const PareFamily pare_family_marian = {
               .two_models = true,
               .language_code = true},
     .describe = describe,
-    .compute = compute};
+    .compute = compute,
+    .facts = FACTS};

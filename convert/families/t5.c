@@ -52,7 +52,7 @@ static const PareNeutral NEUTRAL[] = {
 static const PareRule RULES[] = {
     {.slot = "encoder.embed.tokens",
      .tensor = "encoder.embed_tokens.weight",
-     .flags = PARE_RULE_ALTERNATIVE},
+     .flags = PARE_RULE_ALTERNATIVE | PARE_RULE_TWIN},
     {.slot = "encoder.embed.tokens", .tensor = "shared.weight"},
     {.slot = "decoder.embed.tokens", .tensor = "decoder.embed_tokens.weight"},
     {.slot = "head.output.weight", .tensor = "lm_head.weight"},
@@ -155,6 +155,17 @@ static PareStatus describe(PareConfig *c, PareFamilyModel *m) {
     return c->status ? c->status : describe_layers(c, m);
 }
 
+static const PareFact FACTS[] = {
+    {"d_model", "hidden_size", PARE_FACT_WIDTH, PARE_STACKS},
+    {"vocab_size", NULL, PARE_FACT_VOCABULARY, PARE_ENCODER},
+    {"num_layers", "num_hidden_layers", PARE_FACT_LAYERS, PARE_ENCODER},
+    {"num_decoder_layers", NULL, PARE_FACT_LAYERS, PARE_DECODER},
+    {"num_heads", "num_attention_heads", PARE_FACT_HEADS, PARE_STACKS},
+    {"d_kv", "head_dim", PARE_FACT_HEAD_SIZE, PARE_STACKS},
+    {"d_ff", NULL, PARE_FACT_FFN, PARE_STACKS},
+    {"relative_attention_num_buckets", NULL, PARE_FACT_BUCKETS, PARE_STACKS},
+    {0}};
+
 const PareFamily pare_family_t5 = {
     .model_type = "t5",
     .title = "T5",
@@ -174,4 +185,5 @@ const PareFamily pare_family_t5 = {
               .eos = "</s>",
               .accept_unigram = true,
               .extra_ids = 100},
-    .describe = describe};
+    .describe = describe,
+    .facts = FACTS};
