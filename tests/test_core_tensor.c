@@ -163,6 +163,47 @@ static void every_type_converts(void **state) {
     assert_int_equal(pare_count_nonfinite(odd, 0), 0);
 }
 
+/* Arrays go in blocks: at every length around a block, and from addresses that are not aligned, the
+ * values are those of the single conversions, and nothing beyond is written. */
+static void arrays_convert_as_single_values_do(void **state) {
+    (void)state;
+    enum { MOST = 70, GUARD = 0x5A };
+    for (size_t count = 0; count <= MOST; count++) {
+        uint16_t in[MOST + 1] = {0};
+        float out[MOST + 1];
+        unsigned char bytes[1 + 2 * MOST + 1];
+        for (size_t i = 0; i < count; i++)
+            in[i] = (uint16_t)pare_random_u32(5, count, i);
+        memcpy(bytes + 1, in, count * sizeof *in);
+        out[count] = 7;
+        pare_convert_to_f32(PARE_F16, bytes + 1, out, count);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(bits_of(out[i]), bits_of(pare_f16_to_f32(in[i])));
+        pare_convert_to_f32(PARE_BF16, bytes + 1, out, count);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(bits_of(out[i]), bits_of(pare_bf16_to_f32(in[i])));
+        assert_true(out[count] == 7);
+        for (size_t i = 0; i < count; i++)
+            out[i] = float_of(pare_random_u32(6, count, i));
+        for (int half = 0; half < 2; half++) {
+            memset(bytes, GUARD, sizeof bytes);
+            pare_convert_from_f32(half ? PARE_F16 : PARE_BF16, out, bytes + 1, count);
+            memcpy(in, bytes + 1, count * sizeof *in);
+            for (size_t i = 0; i < count; i++)
+                assert_int_equal(in[i], half ? pare_f32_to_f16(out[i]) : pare_f32_to_bf16(out[i]));
+            assert_int_equal(bytes[1 + 2 * count], GUARD);
+        }
+        for (size_t i = 0; i < count; i++)
+            out[i] = 3e38F;
+        out[count] = INFINITY;
+        for (size_t i = 0; i < count; i++) {
+            out[i] = i % 2 ? INFINITY : NAN;
+            assert_int_equal(pare_count_nonfinite(out, count), 1);
+            out[i] = -3e38F;
+        }
+    }
+}
+
 static void type_names(void **state) {
     (void)state;
     for (unsigned i = 0; i < PARE_DTYPE_COUNT; i++) {
@@ -236,6 +277,7 @@ int main(void) {
         cmocka_unit_test(halves_agree_with_the_compiler),
 #endif
         cmocka_unit_test(every_type_converts),
+        cmocka_unit_test(arrays_convert_as_single_values_do),
         cmocka_unit_test(type_names),
         cmocka_unit_test(sizes_do_not_overflow),
         cmocka_unit_test(shapes_as_text),
