@@ -1,7 +1,7 @@
 /* Keras archives (.keras): a zip archive with config.json, metadata.json and model.weights.h5. */
 #include <string.h>
 
-#include "formats/checkpoint_reader.h"
+#include "formats/hdf5_reader.h"
 #include "formats/zip_directory.h"
 
 static const char member[] = "model.weights.h5";
@@ -23,6 +23,15 @@ bool pare_keras_archive_is(const PareMapping *map) {
 }
 
 PareStatus pare_keras_archive_open(PareCheckpoint *c, PareError *err) {
-    return pare_error_set(err, PARE_E_UNSUPPORTED,
-                          "%s: is a Keras archive, which this version does not read", c->path);
+    PareZipEntry entry;
+    const uint8_t *bytes = find_member(&c->map, &entry) ? pare_zip_stored(&c->map, &entry) : NULL;
+    if (bytes == NULL)
+        return pare_error_set(err, PARE_E_UNSUPPORTED,
+                              "%s: its model.weights.h5 is not stored as Keras stores it, without "
+                              "compression; unpack the archive and give model.weights.h5",
+                              c->path);
+    PareStatus status = pare_hdf5_open_part(c, bytes, (size_t)entry.size, err);
+    if (status == PARE_OK)
+        c->format = "Keras archive";
+    return status;
 }

@@ -91,10 +91,14 @@ static Level translate(Level last) {
 
 static PareTfLayout layout_of(const Path *p, uint32_t dims) {
     const Level *last = &p->levels[p->count - 1];
-    bool swapped = level_is(last, "kernel");
+    bool kernel = level_is(last, "kernel"), swapped = kernel;
     for (size_t i = 0; i < p->count; i++)
         swapped =
             swapped || level_is(&p->levels[i], "emb_projs") || level_is(&p->levels[i], "out_projs");
+    if (kernel && dims == 3)
+        return PARE_TF_CONV1D;
+    if (kernel && dims == 4)
+        return PARE_TF_CONV2D;
     if (dims != 2)
         return PARE_TF_AS_IS;
     if (swapped)

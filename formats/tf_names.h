@@ -14,10 +14,13 @@
 typedef enum {
     PARE_TF_AS_IS,
     PARE_TF_TRANSPOSED, /* two dimensions, swapped */
-    PARE_TF_FLAT        /* [1, n] there, [n] here (biases of transposed projections) */
+    PARE_TF_FLAT,       /* [1, n] there, [n] here (biases of transposed projections) */
+    PARE_TF_CONV1D,     /* [width, in, out] there, [out, in, width] here */
+    PARE_TF_CONV2D      /* [height, width, in, out] there, [out, in, height, width] here */
 } PareTfLayout;
 
-/* PyTorch's name of a TensorFlow variable with `dims` dimensions. false when it does not fit. */
+/* PyTorch's name of a TensorFlow variable with `dims` dimensions; the name does not depend on them.
+ * The first scope is dropped where there are several levels. false when it does not fit. */
 bool pare_tf_name_to_torch(const char *variable, uint32_t dims, char *out, size_t size,
                            PareTfLayout *layout);
 
@@ -32,8 +35,9 @@ typedef enum {
     PARE_TF_BIAS
 } PareTfRole;
 
-/* The reverse: `group` gets the top-level layer, `out` the variable's name ("…/kernel:0") as Keras
- * stores it under that group. false when one does not fit. */
+/* The reverse, with a first scope of our own (readers drop it) and never PARE_TF_FLAT, since
+ * readers of [1, n] take [n] as well: `group` gets the top-level layer, `out` the variable's name
+ * ("…/kernel:0") as Keras stores it under that group. false when one does not fit. */
 bool pare_tf_name_from_torch(const char *name, PareTfRole role, char *group, size_t group_size,
                              char *out, size_t size, PareTfLayout *layout);
 
