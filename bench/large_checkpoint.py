@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Makes a large sharded checkpoint out of nearly nothing, converts it, and measures the memory.
 
-    bench/large_checkpoint.py [--gigabytes 4] [--shards 8] [--format safetensors|bin] [--keep] FOLDER
+    bench/large_checkpoint.py [--gigabytes 4] [--shards 8] [--format bin] [--keep] FOLDER
 
 The checkpoint has the layers of a text generator of width 2048 and lies in FOLDER/checkpoint. Its
 tensors begin with a few values that depend on their name; the rest is a hole in the file, which
 takes no space. pare-convert (in $PARE_BIN, or build/bin) may use as much memory as the largest
-tensor and 200 MB; the script fails when it used more. Tensors that are stored as they were must have
-the same checksums. Everything is removed afterwards unless --keep is given. The output is no hole:
-FOLDER needs that much space.
+tensor and 200 MB; the script fails when it used more. Tensors that are stored as they were must
+have the same checksums. Everything is removed afterwards unless --keep is given. The output has no
+holes: FOLDER needs that much space.
 """
 
 import argparse

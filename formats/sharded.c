@@ -11,6 +11,7 @@
 
 #include "core/json.h"
 #include "formats/checkpoint_reader.h"
+#include "formats/tf_names.h"
 
 enum { OPEN_MAX = 4, INDEX_BYTES_MAX = 256 << 20 };
 
@@ -267,13 +268,30 @@ static PareStatus check_presence(const Index *x) {
 
 /* ---- Comparing shards and index ---- */
 
+/* TensorFlow's index has the variables' names, of which the shards' leave out the first scope, and
+ * the reader of the shard has made PyTorch's names of those. */
+static const PareCheckpointTensor *find_variable(const PareCheckpoint *shard, const char *key) {
+    const char *slash = strchr(key, '/');
+    char name[PARE_NAME_MAX + 1], scoped[PARE_NAME_MAX + 3];
+    const PareCheckpointTensor *t = NULL;
+    PareTfLayout layout;
+    if (slash == NULL)
+        return NULL;
+    snprintf(scoped, sizeof scoped, "x/%s", key); /* whose first scope is dropped instead */
+    const char *const spellings[] = {key, scoped, slash + 1};
+    for (size_t i = 0; t == NULL && i < 3; i++)
+        if (pare_tf_name_to_torch(spellings[i], 1, name, sizeof name, &layout))
+            t = pare_checkpoint_find(shard, name);
+    return t;
+}
+
 /* The shard's tensor that the index means. Readers strip the "module." of parallel training. */
 static const PareCheckpointTensor *find_tensor(const PareCheckpoint *shard, const char *key) {
     static const char prefix[] = "module.";
     const PareCheckpointTensor *t = pare_checkpoint_find(shard, key);
     if (t == NULL && strncmp(key, prefix, sizeof prefix - 1) == 0)
         t = pare_checkpoint_find(shard, key + sizeof prefix - 1);
-    return t;
+    return t != NULL ? t : find_variable(shard, key);
 }
 
 typedef struct {
