@@ -30,6 +30,9 @@ typedef struct {
      * attention_mask 0 drops the id and its type. */
     const int32_t *input_ids, *type_ids, *decoder_ids, *label_ids; /* label_ids: "labels" */
     size_t input_count, type_count, decoder_count, label_count;
+    /* The masks as they were, of as many positions as the ids had: for labels beside those. */
+    const int32_t *mask, *decoder_mask;
+    size_t mask_count, decoder_mask_count;
 } PareDataRow;
 
 typedef struct {

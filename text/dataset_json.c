@@ -188,6 +188,10 @@ static PareStatus finish_ids(PareDataset *d, PareError *err) {
     row->decoder_count = d->decoder.count;
     row->label_ids = d->labels.set ? d->labels.data : NULL;
     row->label_count = d->labels.count;
+    row->mask = d->mask.set ? d->mask.data : NULL;
+    row->mask_count = d->mask.count;
+    row->decoder_mask = d->decoder_mask.set ? d->decoder_mask.data : NULL;
+    row->decoder_mask_count = d->decoder_mask.count;
     return PARE_OK;
 }
 
