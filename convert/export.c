@@ -200,6 +200,17 @@ static PareStatus put_weights(PareExport *e, PareExportFolder *folder, PareProgr
     return st;
 }
 
+/* A message about a temporary file is about the one that it would have become. */
+static void name_final(const PareExportFolder *f, PareError *err) {
+    const char *at = err && f->temporary ? strstr(err->message, f->temporary) : NULL;
+    PareError old;
+    if (!at)
+        return;
+    old = *err;
+    (void)pare_error_set(err, old.code, "%.*s%s%s", (int)(at - err->message), old.message, f->path,
+                         old.message + (at - err->message) + strlen(f->temporary));
+}
+
 PareStatus pare_export_write(PareExport *e, PareProgress *progress, PareError *err) {
     PareExportFolder folder = {0};
     PareStatus st = pare_export_folder_begin(&folder, e->options.folder, e->options.force, err);
@@ -219,6 +230,8 @@ PareStatus pare_export_write(PareExport *e, PareProgress *progress, PareError *e
         memcpy(e->files, folder.files, folder.count * sizeof *folder.files);
         e->summary.files = e->files;
         e->summary.file_count = folder.count;
+    } else {
+        name_final(&folder, err);
     }
     pare_export_folder_end(&folder);
     return st;

@@ -75,6 +75,8 @@ static PareStatus name_for_hdf5(const Planner *p, PareExportItem *item, PareTens
                                 bool *turned) {
     const PareDescription *d = &p->e->theirs.description;
     PareTfRole role = tf_role(item->parts[0], item->rule, d->stacks[pare_description_top(d)].norm);
+    /* A projection that is stored [in, out] has a bias of [1, out] there. */
+    bool projected = (item->rule->flags & PARE_RULE_TRANSPOSE) && role == PARE_TF_BIAS;
     char group[NAME_SIZE], name[NAME_SIZE];
     PareTfLayout layout;
     if (!pare_tf_name_from_torch(item->name, role, group, sizeof group, name, sizeof name, &layout))
@@ -90,7 +92,7 @@ static PareStatus name_for_hdf5(const Planner *p, PareExportItem *item, PareTens
         t->shape[0] = t->shape[1];
         t->shape[1] = rows;
         *turned = !*turned;
-    } else if (layout == PARE_TF_FLAT && t->dims == 1) {
+    } else if (t->dims == 1 && (layout == PARE_TF_FLAT || projected)) {
         *t = (PareTensorType){t->dtype, 2, {1, t->shape[0]}};
     }
     return PARE_OK;
