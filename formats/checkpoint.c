@@ -15,6 +15,10 @@ static PareStatus open_container(PareCheckpoint *c, PareError *err) {
         if (pare_keras_archive_is(&c->map))
             return pare_keras_archive_open(c, err);
         return pare_pytorch_zip_open(c, err);
+    case PARE_CONTENT_TORCH_LEGACY:
+        return pare_pytorch_legacy_open(c, err);
+    case PARE_CONTENT_TORCH_TAR:
+        return pare_pytorch_tar_open(c, err);
     case PARE_CONTENT_SAFETENSORS:
         return pare_safetensors_open(c, err);
     case PARE_CONTENT_HDF5:

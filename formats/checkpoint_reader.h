@@ -48,6 +48,8 @@ struct PareCheckpoint {
 /* Each container opens a checkpoint whose path, map and arena are set: it sets reader and self
  * first, then tensors and count. On failure the caller closes the checkpoint. */
 PareStatus pare_pytorch_zip_open(PareCheckpoint *c, PareError *err);
+PareStatus pare_pytorch_legacy_open(PareCheckpoint *c, PareError *err);
+PareStatus pare_pytorch_tar_open(PareCheckpoint *c, PareError *err);
 PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err);
 PareStatus pare_hdf5_open(PareCheckpoint *c, PareError *err);
 /* A .keras file: a zip archive with model.weights.h5. */

@@ -48,9 +48,6 @@ static const Signature signatures[] = {
     SIGNATURE(0, "\x93NUMPY",
               "this is a single NumPy array, not a checkpoint; save all arrays by name as "
               "safetensors"),
-    SIGNATURE(0, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e",
-              "this is PyTorch's format from before version 1.6, which this version does not "
-              "read; load it and save it again with a newer PyTorch"),
     SIGNATURE(0, "\x80\x02", ADVICE_PICKLE),
     SIGNATURE(0, "\x80\x03", ADVICE_PICKLE),
     SIGNATURE(0, "\x80\x04", ADVICE_PICKLE),
@@ -108,14 +105,23 @@ static bool is_tar_header(const uint8_t *block) {
     return block[0] != 0 && octal(block + 148, 8) == sum;
 }
 
+/* Begins with a pickle of torch.save's magic number, whatever the protocol:
+ * 119547037146038801333356 as ten bytes, which protocols 0 and 1 write as text. */
+static bool is_torch_legacy(const PareMapping *map) {
+    static const char magic[] = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
+    static const char text[] = "L119547037146038801333356L\n.";
+    size_t at = has(map, 0, "\x80", 1) ? 2 : 0;
+    if (has(map, at, "\x95", 1)) /* protocols 4 and 5 may frame it */
+        at += 9;
+    return has(map, at, magic, sizeof magic - 1) || has(map, 0, text, sizeof text - 1);
+}
+
 /* PyTorch 0.1 saved tar archives of sys_info, pickle, tensors and storages. */
-static const char *sniff_tar(const PareMapping *map) {
+static bool is_torch_tar(const PareMapping *map) {
     bool info = false, storages = false;
     uint64_t at = 0;
-    if (map->size < TAR_BLOCK || !is_tar_header(map->data))
-        return has(map, 257, "ustar", 5)
-                   ? "this is a damaged tar archive; the checkpoint may be inside"
-                   : NULL;
+    if (map->size < TAR_BLOCK)
+        return false;
     for (size_t i = 0;
          i < TAR_MEMBERS_MAX && at <= map->size - TAR_BLOCK && is_tar_header(map->data + at); i++) {
         const char *name = (const char *)map->data + at;
@@ -126,9 +132,14 @@ static const char *sniff_tar(const PareMapping *map) {
             break;
         at += TAR_BLOCK + (size + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
     }
-    if (info && storages)
-        return "this is PyTorch's format from before version 0.2 (a tar archive); load it with a "
-               "PyTorch before 2.0 and save it again";
+    return info && storages;
+}
+
+static const char *sniff_tar(const PareMapping *map) {
+    if (map->size < TAR_BLOCK || !is_tar_header(map->data))
+        return has(map, 257, "ustar", 5)
+                   ? "this is a damaged tar archive; the checkpoint may be inside"
+                   : NULL;
     return "this is a tar archive; unpack it and give the checkpoint inside";
 }
 
@@ -342,6 +353,10 @@ PareContent pare_content_sniff(const PareMapping *map, const char **advice) {
     }
     if (has(map, 0, "PK\3\4", 4) || has(map, 0, "PK\5\6", 4))
         return PARE_CONTENT_ZIP;
+    if (is_torch_legacy(map))
+        return PARE_CONTENT_TORCH_LEGACY;
+    if (is_torch_tar(map))
+        return PARE_CONTENT_TORCH_TAR;
     if (looks_like_safetensors(map))
         return PARE_CONTENT_SAFETENSORS;
     if (has(map, 0, "\x89HDF\r\n\x1a\n", 8))

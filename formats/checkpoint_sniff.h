@@ -8,6 +8,8 @@ typedef enum {
     PARE_CONTENT_UNKNOWN,
     PARE_CONTENT_OTHER, /* known, and no checkpoint */
     PARE_CONTENT_ZIP,
+    PARE_CONTENT_TORCH_LEGACY, /* torch.save before 1.6: a stream of pickles */
+    PARE_CONTENT_TORCH_TAR,    /* torch.save before 0.2: a tar archive */
     PARE_CONTENT_SAFETENSORS,
     PARE_CONTENT_HDF5,
     PARE_CONTENT_INDEX /* JSON with a "weight_map": a sharded checkpoint */
