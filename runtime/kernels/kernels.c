@@ -53,6 +53,7 @@ static void build_tables(void) {
     PareKernels *table = add_variant("scalar");
     pare_kernels_rows_scalar(table);
     pare_kernels_gemm_scalar(table);
+    pare_kernels_train_scalar(table);
 #ifdef PARE_HAVE_AVX2
     if (cpu_has_avx2()) {
         table = add_variant("avx2");

@@ -11,7 +11,7 @@
  *  - A matrix product accumulates k = 0, 1, … K-1 in order into one accumulator per output,
  *    starting from +0; then the bias, if any, is added. INT8 products accumulate exactly in int32
  *    (K is at most 131,072; operands lie in [-127, 127]).
- *  - exp, tanh and the activations are the polynomials of kernels_math.h, never libm's.
+ *  - exp, tanh, the activations and their derivatives are those of kernels_math.h, never libm's.
  *
  * Same bits means: where the result is NaN, every variant gives a NaN, but its sign and payload
  * are unspecified (processors differ there). No pointer needs more than its type's alignment.
@@ -61,8 +61,8 @@ typedef struct {
     size_t causal_offset, window;
     float scale;
     float *scratch; /* rows * keys floats */
-    /* NULL, or dropout of the probabilities after the softmax: key j of row r is element
-     * dropout_index + r * dropout_stride + j of the draw. */
+    /* NULL, or dropout (the entry `dropout`) of the probabilities after the softmax: key j of row r
+     * is element dropout_index + r * dropout_stride + j of the draw. */
     const struct PareDropout *dropout;
     uint64_t dropout_index, dropout_stride;
 } PareAttend;
@@ -81,14 +81,22 @@ typedef struct PareDropout {
  * as `attend` computes them; dS = P * (dP - sum_j P dP), dP = (dout . v) * mask. The strides, the
  * shape and the meaning of every field of `forward` are those of the call that made `out` (whose
  * own `out` and scratch are not used); slots must be NULL. dbias (may be NULL) has bias's stride.
- * Sums over rows and keys go in order, so that the result does not depend on threads as long as one
- * call has all rows of a sequence. */
+ * Nothing that a gradient is written to may overlap anything else.
+ *
+ * Order: row by row, with p as `attend` computes it before dropout. For each key j that the row
+ * sees: dP[j] accumulates dout[d] * v[j][d] over d in order, from +0, and goes through `dropout`.
+ * delta sums p[j] * dP[j] in 16 lanes counted from the row's first visible key, folded. Then, with
+ * dS = p[j] * (dP[j] - delta) and t = dS * scale, for j in order:
+ *   dbias[r][j] += dS; dq[r][d] = fma(t, k[j][d], dq[r][d]); dk[j][d] = fma(t, q[r][d], dk[j][d]);
+ *   dv[j][d] = fma(p after dropout, dout[r][d], dv[j][d]).
+ * So one call for all rows of a sequence does not depend on threads. */
+enum { PARE_ATTEND_BACKWARD_ROWS = 32 };
 typedef struct {
     PareAttend forward;
     const float *dout;   /* row r at dout + r * out_stride */
     float *dq, *dk, *dv; /* laid out as q, k, v; any may be NULL */
     float *dbias;
-    float *scratch; /* 2 * rows * keys floats */
+    float *scratch; /* 2 * min(rows, PARE_ATTEND_BACKWARD_ROWS) * keys floats */
 } PareAttendBackward;
 
 typedef struct {
@@ -139,31 +147,33 @@ typedef struct {
     /* -- training: gradients are added to what stands there, unless an entry says otherwise -- */
 
     /* For M rows: dx += d loss / dx, and dweight[N], dbias[N] += their sums over the rows in order.
-     * dx, dweight and dbias may be NULL. mean and r are computed again from x as layer_norm does.
-     * With g = dy * weight, h = (x - mean) * r: dx += r * (g - mean(g) - h * mean(g * h)), means in
-     * 16 lanes; dweight += dy * h; dbias += dy. rms_norm: h = x * r, dx += r * (g - h mean(g h)).
-     */
+     * dx, dweight and dbias may be NULL; x and dy are not written. mean and r are computed again
+     * from x as layer_norm does. h = (x - mean) * r; in 16 lanes sg adds dy * weight (fma) and sgh
+     * adds g * h (fma), g = dy * weight; then with mean_g = sg * (1/N), mean_gh = sgh * (1/N):
+     * dx = fma(r, fma(-h, mean_gh, g - mean_g), dx); dweight = fma(dy, h, dweight); dbias += dy.
+     * rms_norm: h = x * r, and mean_g is 0. */
     void (*layer_norm_backward)(float *dx, float *dweight, float *dbias, const float *dy,
                                 const float *x, const float *weight, float eps, size_t M, size_t N);
     void (*rms_norm_backward)(float *dx, float *dweight, const float *dy, const float *x,
                               const float *weight, float eps, size_t M, size_t N);
-    /* dx += dy * act'(x), the exact derivative of what `activate` computes (RELU at 0: 0). */
+    /* dx = fma(dy, act'(x), dx), the exact derivative of what `activate` computes, by the steps of
+     * kernels_math.h (RELU at 0: 0). */
     void (*activate_backward)(PareActivation act, float *dx, const float *dy, const float *x,
                               size_t count);
-    /* y = act(gate) * up: dgate += dy * up * act'(gate), dup += dy * act(gate). Either may be NULL.
-     */
+    /* y = act(gate) * up: dgate = fma(dy * up, act'(gate), dgate), dup = fma(dy, act(gate), dup).
+     * Either may be NULL. */
     void (*activate_gated_backward)(PareActivation act, float *dgate, float *dup, const float *dy,
                                     const float *gate, const float *up, size_t count);
     void (*attend_backward)(const PareAttendBackward *a);
-    /* y[i] = kept(first + i) ? x[i] * keep : 0; in place allowed. The same call on a gradient is
+    /* y[i] = kept(first + i) ? x[i] * keep : +0; in place allowed. The same call on a gradient is
      * the backward pass. */
     void (*dropout)(float *y, const float *x, const PareDropout *d, uint64_t first, size_t count);
-    /* out[N] += sum over m of x[m][N], rows in order. */
+    /* out[n] += x[m][n] for m = 0, 1, ... in order. */
     void (*add_rows)(float *out, const float *x, size_t ldx, size_t M, size_t N);
-    /* y += s * x */
+    /* y = fma(s, x, y) */
     void (*add_scaled)(float *y, const float *x, float s, size_t count);
-    /* y[m] = the values that quantize_rows stands for: scale * q. In place allowed. NaN rows are
-     * NaN. This is what INT8 does to weights (rows) and to activations (rows). */
+    /* y[m] = the values that quantize_rows stands for: scale * q. In place allowed. Rows with NaN
+     * or infinity are NaN. This is what INT8 does to weights (rows) and to activations (rows). */
     void (*simulate_i8_rows)(float *y, const float *x, size_t M, size_t K);
 } PareKernels;
 

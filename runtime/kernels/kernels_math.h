@@ -101,9 +101,9 @@ static inline float pare_math_logistic(float x, float u) {
     return x / (1.0f + pare_math_exp(-u));
 }
 
-/* x Phi(x), where 2 Phi(-|x|) = e^polynomial, so that nothing cancels for negative x as it would in
- * 1 + erf(x / sqrt 2): 2 ulp for x > 0, 4e-8 and (down to -6) 60 ulp for x < 0. */
-static inline float pare_math_gelu(float x) {
+/* Phi(x), where 2 Phi(-|x|) = e^polynomial, so that nothing cancels for negative x as it would in
+ * (1 + erf(x / sqrt 2)) / 2. */
+static inline float pare_math_phi(float x) {
     float a = fabsf(x);
     float q = fmaf(PARE_PHI_C10, a, PARE_PHI_C9);
     q = fmaf(q, a, PARE_PHI_C8);
@@ -115,7 +115,12 @@ static inline float pare_math_gelu(float x) {
     q = fmaf(q, a, PARE_PHI_C2);
     q = fmaf(q, a, PARE_PHI_C1);
     float e = pare_math_exp(q * a);
-    return x * (x < 0.0f ? 0.5f * e : fmaf(-0.5f, e, 1.0f));
+    return x < 0.0f ? 0.5f * e : fmaf(-0.5f, e, 1.0f);
+}
+
+/* x Phi(x): 2 ulp for x > 0, 4e-8 and (down to -6) 60 ulp for x < 0. */
+static inline float pare_math_gelu(float x) {
+    return x * pare_math_phi(x);
 }
 
 /* x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). */
@@ -145,6 +150,66 @@ static inline float pare_math_activate(PareActivation act, float x) {
         break;
     }
     return x;
+}
+
+/* -- derivatives ------------------------------------------------------------------------------ */
+
+/* Beyond 128 every derivative has reached its limit; staying there keeps infinity out of products
+ * with zero. */
+#define PARE_SLOPE_MAX 128.0f
+#define PARE_PHI_ROOT 0x1.988454p-2f /* 1 / sqrt(2 pi) */
+
+/* sigmoid'(u) = e / (1 + e)^2 with e = e^-|u|, which loses nothing where sigmoid is almost 1. */
+static inline float pare_math_bell(float u) {
+    float e = pare_math_exp(-fabsf(u));
+    float t = 1.0f + e;
+    return e / (t * t);
+}
+
+/* (x sigmoid(u))' = s + x s (1 - s) u'. */
+static inline float pare_math_logistic_slope(float x, float u, float du) {
+    float s = pare_math_logistic(1.0f, u);
+    return fmaf(x * s, (1.0f - s) * du, s);
+}
+
+/* Phi(x) + x phi(x), with the Phi of pare_math_gelu. */
+static inline float pare_math_gelu_slope(float x) {
+    float density = PARE_PHI_ROOT * pare_math_exp(x * x * -0.5f);
+    return fmaf(x, density, pare_math_phi(x));
+}
+
+static inline float pare_math_gelu_tanh_slope(float x) {
+    float square = x * x;
+    float cubic = fmaf(PARE_GELU_CUBE, square, 1.0f) * x;
+    float slope = fmaf(3.0f * PARE_GELU_CUBE, square, 1.0f);
+    return pare_math_logistic_slope(x, 2.0f * PARE_GELU_ROOT * cubic,
+                                    2.0f * PARE_GELU_ROOT * slope);
+}
+
+/* act'(x). RELU: 1 above 0, otherwise 0 (also for NaN); for all others a NaN stays. */
+static inline float pare_math_slope(PareActivation act, float x) {
+    x = -PARE_SLOPE_MAX > x ? -PARE_SLOPE_MAX : x;
+    x = PARE_SLOPE_MAX < x ? PARE_SLOPE_MAX : x;
+    switch (act) {
+    case PARE_ACT_RELU:
+        return x > 0.0f ? 1.0f : 0.0f;
+    case PARE_ACT_GELU:
+        return pare_math_gelu_slope(x);
+    case PARE_ACT_GELU_TANH:
+        return pare_math_gelu_tanh_slope(x);
+    case PARE_ACT_GELU_QUICK:
+        return pare_math_logistic_slope(x, PARE_GELU_QUICK * x, PARE_GELU_QUICK);
+    case PARE_ACT_SILU:
+        return pare_math_logistic_slope(x, x, 1.0f);
+    case PARE_ACT_TANH:
+        return 4.0f * pare_math_bell(x + x);
+    case PARE_ACT_SIGMOID:
+        return pare_math_bell(x);
+    case PARE_ACT_IDENTITY:
+    case PARE_ACT_COUNT:
+        break;
+    }
+    return 1.0f;
 }
 
 #endif

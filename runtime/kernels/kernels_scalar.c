@@ -4,50 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/kernels/kernels_math.h"
-#include "runtime/kernels/kernels_table.h"
-
-enum { LANES = 16 };
-
-static float fold_lanes(float *lane) {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            lane[l] += lane[l + half];
-    return lane[0];
-}
-
-/* The largest value; a zero is +0, NaN is passed over, and of no values it is -infinity. */
-static float row_max(const float *x, size_t N) {
-    float max = -INFINITY;
-    for (size_t i = 0; i < N; i++)
-        max = x[i] > max ? x[i] : max;
-    return max + 0.0f;
-}
+#include "runtime/kernels/kernels_scalar.h"
 
 static void quantize_row(int8_t *q, size_t ldq, float *scale, const float *x, size_t K) {
-    uint32_t largest = 0; /* the bits of |x| are ordered as integers, NaN above infinity */
-    for (size_t k = 0; k < K; k++) {
-        uint32_t bits = pare_math_bits(x[k]) & 0x7fffffffu;
-        largest = bits > largest ? bits : largest;
-    }
+    float inverse;
+    *scale = quantize_scale(x, K, &inverse);
     memset(q, 0, ldq);
-    float a = pare_math_from_bits(largest);
-    if (largest >= 0x7f800000u) {
-        *scale = NAN;
-        return;
-    }
-    float inverse = 127.0f / a;
-    if (inverse > FLT_MAX) {
-        *scale = 0.0f;
-        return;
-    }
-    *scale = a / 127.0f;
-    for (size_t k = 0; k < K; k++) {
-        /* Adding 1.5 * 2^23 rounds to nearest even. |x| * inverse rounds to at most 127: no clamp.
-         */
-        float rounded = x[k] * inverse + PARE_ROUND;
-        q[k] = (int8_t)(rounded - PARE_ROUND);
-    }
+    for (size_t k = 0; k < K && inverse != 0.0f; k++)
+        q[k] = (int8_t)quantize_step(x[k], inverse);
 }
 
 static void quantize_rows(int8_t *q, size_t ldq, float *scale, const float *x, size_t ldx, size_t M,
@@ -109,16 +73,6 @@ static void scale(float *y, const float *a, float s, size_t count) {
         y[i] = a[i] * s;
 }
 
-static void softmax(float *y, const float *x, size_t N) {
-    float max = row_max(x, N);
-    float sum[LANES] = {0};
-    for (size_t i = 0; i < N; i++) {
-        y[i] = pare_math_exp(x[i] - max);
-        sum[i % LANES] += y[i];
-    }
-    scale(y, y, 1.0f / fold_lanes(sum), N);
-}
-
 static void log_sum_exp(const float *x, size_t N, float *max, float *logsum) {
     *max = row_max(x, N);
     float sum[LANES] = {0};
@@ -146,25 +100,13 @@ float pare_kernels_log(float x) {
     return (float)(e * 0.6931471805599453 + 2.0 * s * sum);
 }
 
-static float dot(const float *a, const float *b, size_t D) {
-    float lane[LANES] = {0};
-    for (size_t d = 0; d < D; d++)
-        lane[d % LANES] = fmaf(a[d], b[d], lane[d % LANES]);
-    return fold_lanes(lane);
-}
-
 static void attend(const PareAttend *a) {
     for (size_t r = 0; r < a->rows; r++) {
-        const float *q = a->q + r * a->q_stride;
         float *out = a->out + r * a->out_stride, *p = a->scratch + r * a->keys;
         size_t first, last;
         pare_attend_range(a, r, &first, &last);
-        for (size_t j = first; j < last; j++) {
-            size_t slot = a->slots ? (size_t)a->slots[j] : j;
-            float s = dot(q, a->k + slot * a->k_stride, a->D);
-            p[j] = a->bias ? fmaf(s, a->scale, a->bias[r * a->bias_stride + j]) : s * a->scale;
-        }
-        softmax(p + first, p + first, last - first);
+        attend_probabilities(a, r, p, first, last);
+        dropout_keys(a, r, p, first, last);
         for (size_t d = 0; d < a->D; d++)
             out[d] = 0.0f;
         for (size_t j = first; j < last; j++) {
@@ -186,6 +128,6 @@ void pare_kernels_rows_scalar(PareKernels *table) {
     table->add = add;
     table->scale = scale;
     table->attend = attend;
-    table->softmax = softmax;
+    table->softmax = softmax_row;
     table->log_sum_exp = log_sum_exp;
 }

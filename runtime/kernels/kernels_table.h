@@ -8,6 +8,7 @@
 
 void pare_kernels_rows_scalar(PareKernels *table);
 void pare_kernels_gemm_scalar(PareKernels *table);
+void pare_kernels_train_scalar(PareKernels *table);
 void pare_kernels_rows_avx2(PareKernels *table);
 void pare_kernels_gemm_avx2(PareKernels *table);
 void pare_kernels_rows_avx512(PareKernels *table);

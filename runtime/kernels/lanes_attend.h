@@ -164,6 +164,10 @@ static void attend_tile(const PareAttend *a, size_t r, size_t rows) {
         pare_attend_range(a, r + i, &first, &last);
         float *p = a->scratch + (r + i) * a->keys + first;
         softmax(p, p, last - first);
+        if (a->dropout)
+            pare_kernels_variant(0)->dropout(p, p, a->dropout,
+                                             a->dropout_index + (r + i) * a->dropout_stride + first,
+                                             last - first);
         memset(a->out + (r + i) * a->out_stride, 0, a->D * sizeof *a->out);
         out_rows(a, r + i, first, last < common_first ? last : common_first, 1);
     }
