@@ -304,6 +304,10 @@ PareStatus pare_safetensors_open(PareCheckpoint *c, PareError *err) {
         return pare_memory_error(err, c->path);
     c->self = f;
     c->reader = &safetensors;
+    if (c->root != NULL)
+        return pare_error_set(
+            err, PARE_E_UNSUPPORTED,
+            "%s: is safetensors, which has no dictionaries: --root does not apply", c->path);
     PareStatus status = find_header(c, &text, &size, err);
     if (status == PARE_OK)
         status = pare_json_parse(text, size, c->path, &doc, err);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/buffer.h"
 #include "core/json.h"
 #include "formats/checkpoint_reader.h"
 #include "formats/tf_names.h"
@@ -46,6 +47,7 @@ typedef struct {
     size_t *begin; /* shard i has keys begin[i] to begin[i + 1] - 1 */
     size_t count;
     PareNameIndex key_names, shard_names;
+    PareBuffer warnings;
     const char *format;        /* that of all shards so far */
     uint64_t bytes, own_bytes; /* of all tensors, and without those that are another's view */
     bool countable;            /* no dtype is foreign */
@@ -414,6 +416,7 @@ static PareStatus read_shard(Index *x, size_t number) {
         status = renumber_views(x, first);
     if (status != PARE_OK)
         return status;
+    pare_buffer_puts(&x->warnings, pare_checkpoint_warnings(shard));
     const char *format = pare_checkpoint_format(shard);
     if (x->format == NULL)
         x->format = pare_arena_strdup(c->arena, format);
@@ -433,13 +436,24 @@ static PareStatus check_total(Index *x, const PareJson *root) {
     if (total == (double)x->bytes || total == (double)x->own_bytes)
         return PARE_OK;
     char *text = pare_json_print(size), shown[40];
-    if (text != NULL)
-        c->warnings = pare_arena_printf(
-            c->arena,
-            "%s: metadata.total_size is %s, but the tensors of the shards have %llu bytes\n",
-            pare_file_basename(c->path), pare_name_show(text, strlen(text), shown, sizeof shown),
-            (unsigned long long)x->bytes);
+    if (text == NULL)
+        return pare_memory_error(x->err, c->path);
+    pare_buffer_printf(
+        &x->warnings,
+        "%s: metadata.total_size is %s, but the tensors of the shards have %llu bytes\n",
+        pare_file_basename(c->path), pare_name_show(text, strlen(text), shown, sizeof shown),
+        (unsigned long long)x->bytes);
     pare_free(text);
+    return PARE_OK;
+}
+
+/* In the arena, once all are known. */
+static PareStatus keep_warnings(Index *x) {
+    PareCheckpoint *c = x->c;
+    PareStatus status = pare_buffer_ok(&x->warnings, c->path, x->err);
+    if (status != PARE_OK || x->warnings.size == 0)
+        return status;
+    c->warnings = pare_arena_strdup(c->arena, x->warnings.data);
     return c->warnings == NULL ? pare_memory_error(x->err, c->path) : PARE_OK;
 }
 
@@ -480,7 +494,10 @@ PareStatus pare_sharded_open(PareCheckpoint *c, PareError *err) {
         status = read_shards(&x);
     if (status == PARE_OK)
         status = check_total(&x, pare_json_root(doc));
+    if (status == PARE_OK)
+        status = keep_warnings(&x);
     pare_json_free(doc);
+    pare_buffer_free(&x.warnings);
     pare_name_index_free(&x.key_names);
     pare_name_index_free(&x.shard_names);
     pare_free(x.keys);

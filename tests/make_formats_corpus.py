@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Makes tests/data/corpus/{safetensors,sharded,sniff}: files that must be read, and files that must
-be refused with a certain sentence. Standard library only; the same bytes on every run.
+"""Makes tests/data/corpus/{safetensors,sharded,sharded-tf,sniff}: files that must be read, and
+files that must be refused with a certain sentence. The same bytes on every run. Standard library
+only, but for sharded-tf, which needs h5py.
 
     python3 tests/make_formats_corpus.py
 
@@ -10,6 +11,7 @@ Each folder's expected.txt has a line for each file that is opened: "NAME ok TEN
 
 import io
 import json
+import math
 import os
 import shutil
 import struct
@@ -305,6 +307,51 @@ def make_sharded():
     f.finish()
 
 
+# ---- Sharded checkpoints of TensorFlow ----
+
+VARIABLES = {
+    "tf_model/net/embeddings/word_embeddings/weight:0": (5, 4),
+    "tf_model/net/embeddings/LayerNorm/gamma:0": (4,),
+    "tf_model/net/encoder/layer_._0/attention/query/kernel:0": (4, 3),
+    "tf_model/net/encoder/layer_._0/attention/query/bias:0": (3,),
+    "tf_model/net/pooler/dense/kernel:0": (4, 4),
+}
+
+
+def make_sharded_tf():
+    """As transformers saves them: data sets without the first scope, listed in layer_names."""
+    try:
+        import h5py
+    except ImportError:
+        print("no h5py: sharded-tf stays as it is")
+        return
+    f = Folder("sharded-tf")
+    names = sorted(VARIABLES)
+    where = {}
+    for i, part in enumerate((names[:3], names[3:])):
+        shard = f"tf_model-{i + 1:05}-of-00002.h5"
+        with h5py.File(os.path.join(f.path, shard), "w", libver="earliest") as h:
+            scopes = ["/".join(name.split("/")[1:]) for name in part]
+            for name, scope in zip(part, scopes):
+                data = h.create_dataset(scope, VARIABLES[name], dtype="<f4", track_times=False)
+                data[...] = len(name) * 0.5
+                where[name] = shard
+            h.attrs["layer_names"] = [scope.encode() for scope in scopes]
+    total = 4 * sum(map(math.prod, VARIABLES.values()))
+
+    def index(weight_map):
+        return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
+
+    f.good("tf_model.h5.index.json", index(where), 5)
+    f.good("scope-less.index.json", index({k.split("/", 1)[1]: v for k, v in where.items()}), 5)
+    more = {"tf_model/net/x/bias:0": "tf_model-00001-of-00002.h5"}
+    f.bad("more.index.json", index({**where, **more}),
+          "tensor 'tf_model/net/x/bias:0' is not in the shard tf_model-00001-of-00002.h5")
+    f.bad("less.index.json", index({k: v for k, v in where.items() if "pooler" not in k}),
+          "tensor 'net.pooler.dense.weight' is in the shard tf_model-00002-of-00002.h5 but not in")
+    f.finish()
+
+
 # ---- What is no checkpoint ----
 
 
@@ -421,10 +468,11 @@ def make_sniff():
 def main():
     make_safetensors()
     make_sharded()
+    make_sharded_tf()
     make_sniff()
     size = sum(
         os.path.getsize(os.path.join(path, name))
-        for folder in ("safetensors", "sharded", "sniff")
+        for folder in ("safetensors", "sharded", "sharded-tf", "sniff")
         for path, _, names in os.walk(os.path.join(CORPUS, folder))
         for name in names
     )

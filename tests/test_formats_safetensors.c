@@ -226,6 +226,17 @@ static void test_values(void **state) {
     pare_checkpoint_close(c);
 }
 
+/* There is nothing in which a root could be; it is not passed over. */
+static void test_root(void **state) {
+    PareCheckpoint *c;
+    PareError err;
+    const char *path = write_header("{\"a\":" F32_AT_0 "}", 4);
+    (void)state;
+    assert_int_equal(pare_checkpoint_open(path, "model", &c, &err), PARE_E_UNSUPPORTED);
+    assert_says(&err, "--root does not apply");
+    unlink(path);
+}
+
 static void test_corpus(void **state) {
     (void)state;
     assert_in_range(corpus_replay(CORPUS "safetensors/"), 50, 1000);
@@ -253,7 +264,7 @@ int main(void) {
         cmocka_unit_test(test_numbers),       cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_tiling),        cmocka_unit_test(test_dtypes),
         cmocka_unit_test(test_values),        cmocka_unit_test(test_corpus),
-        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_damage),        cmocka_unit_test(test_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,22 @@ static void test_corpus(void **state) {
     assert_in_range(corpus_replay(SHARDED), 50, 1000);
 }
 
+/* TensorFlow's index names variables with a scope that the shards leave out, and the reader makes
+ * PyTorch's names of them. */
+static void test_tensorflow(void **state) {
+    float values[16];
+    PareError err;
+    (void)state;
+    assert_int_equal(corpus_replay(CORPUS "sharded-tf/"), 4);
+    PareCheckpoint *c = open_good(CORPUS "sharded-tf");
+    assert_non_null(strstr(pare_checkpoint_format(c), "sharded TensorFlow HDF5"));
+    const PareCheckpointTensor *t = pare_checkpoint_find(c, "net.pooler.dense.weight");
+    assert_non_null(t);
+    assert_int_equal(pare_checkpoint_read_f32(c, t, values, &err), PARE_OK);
+    assert_true(values[15] == strlen("tf_model/net/pooler/dense/kernel:0") * 0.5f);
+    pare_checkpoint_close(c);
+}
+
 /* Every tensor is the one of its shard opened alone; shards come by name. */
 static void test_values(void **state) {
     static const char *const shards[] = {"eight.safetensors", "four.bin", "one.safetensors",
@@ -384,12 +400,13 @@ static void test_failing_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_corpus),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_formats), cmocka_unit_test(test_tied),
-        cmocka_unit_test(test_total),   cmocka_unit_test(test_thousand),
-        cmocka_unit_test(test_memory),  cmocka_unit_test(test_links),
-        cmocka_unit_test(test_changed), cmocka_unit_test(test_odd_shards),
-        cmocka_unit_test(test_damage),  cmocka_unit_test(test_failing_memory),
+        cmocka_unit_test(test_corpus),         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_formats),        cmocka_unit_test(test_tied),
+        cmocka_unit_test(test_tensorflow),     cmocka_unit_test(test_total),
+        cmocka_unit_test(test_thousand),       cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_links),          cmocka_unit_test(test_changed),
+        cmocka_unit_test(test_odd_shards),     cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_failing_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
