@@ -146,7 +146,8 @@ PareStatus pare_info_tensor(PareInfo *info, size_t index, bool json, bool sha256
     }
     pare_buffer_puts(out, "{\"name\":");
     pare_buffer_put_json_string(out, name, strlen(name));
-    pare_buffer_printf(out, ",\"shape\":%s,\"dtype\":\"%s\"", shape, dtype);
+    pare_buffer_printf(out, ",\"shape\":%s,\"dtype\":", shape);
+    pare_buffer_put_json_string(out, dtype, strlen(dtype));
     if (t)
         pare_buffer_printf(out, ",\"layout\":\"%s\",\"bytes\":%llu", layout_name(t->layout),
                            (unsigned long long)t->bytes);
