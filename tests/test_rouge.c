@@ -123,6 +123,32 @@ static void test_long_texts(void **state) {
     pare_free(text);
 }
 
+static void test_too_long_and_no_memory(void **state) {
+    (void)state;
+    enum { N = 100000 };
+    PareError err;
+    PareRouge *r = pare_rouge_create(true);
+    char *text = pare_alloc(2 * N + 1, 1);
+    for (size_t i = 0; i < N; i++)
+        memcpy(text + 2 * i, "a ", 2);
+    assert_int_equal(pare_rouge_add(r, text, text, NULL, &err), PARE_E_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        "ROUGE-L: texts of 100000 and 100000 words are too long to compare");
+    pare_free(text);
+    pare_rouge_destroy(r);
+    r = pare_rouge_create(true);
+    uint64_t n = 1;
+    PareStatus status = PARE_E_MEMORY;
+    for (; status; n++) {
+        pare_memory_fail_after(n);
+        status = pare_rouge_add(r, "some words\nof two lines", "words of a line", NULL, &err);
+        pare_memory_fail_after(0);
+        assert_true(status == PARE_OK || status == PARE_E_MEMORY);
+    }
+    assert_true(n > 5 && pare_rouge_mean(r, PARE_ROUGE_1).precision == 0.6);
+    pare_rouge_destroy(r);
+}
+
 static void test_stems(void **state) {
     (void)state;
     static const struct {
@@ -288,9 +314,13 @@ static void test_undefined_scores(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_rouge_score),  cmocka_unit_test(test_corners),
-        cmocka_unit_test(test_long_texts),        cmocka_unit_test(test_stems),
-        cmocka_unit_test(test_like_scikit_learn), cmocka_unit_test(test_undefined_scores),
+        cmocka_unit_test(test_like_rouge_score),
+        cmocka_unit_test(test_corners),
+        cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_stems),
+        cmocka_unit_test(test_too_long_and_no_memory),
+        cmocka_unit_test(test_like_scikit_learn),
+        cmocka_unit_test(test_undefined_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
