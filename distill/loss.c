@@ -1,6 +1,9 @@
 /* Losses on rows of scores. */
 #include "distill/loss.h"
 
+#include <math.h>
+#include <string.h>
+
 /* One row. */
 typedef struct {
     const PareRowLoss *j;
@@ -43,7 +46,6 @@ static void label_loss(const Row *r) {
         loss = (1 - smoothing) * loss + smoothing * (all - sum / (double)r->n);
     }
     j->label[r->row] = loss;
-    j->hit[r->row] = best(r->x, r->n) == target;
 }
 
 /* x = weight * d loss / d x. */
@@ -87,31 +89,34 @@ static void soft_gradient(const Row *r) {
 
 static void class_row(const Row *r, bool gradient) {
     const PareRowLoss *j = r->j;
-    if (j->targets[r->row] < 0) {
-        j->label[r->row] = 0;
-        j->hit[r->row] = 0;
-        if (j->soft)
-            j->soft[r->row] = 0;
-        for (size_t i = 0; gradient && i < r->n; i++)
-            r->x[i] = 0;
-        return;
-    }
-    label_loss(r);
-    if (r->teacher)
+    bool labelled = j->targets[r->row] >= 0;
+    bool soft = r->teacher && (labelled || j->soft_everywhere);
+    j->label[r->row] = 0;
+    j->best[r->row] = (float)best(r->x, r->n);
+    if (j->soft)
+        j->soft[r->row] = 0;
+    if (labelled)
+        label_loss(r);
+    if (soft)
         soft_loss(r);
-    if (gradient)
+    if (!gradient)
+        return;
+    if (labelled)
         label_gradient(r);
-    if (gradient && r->teacher)
+    else
+        memset(r->x, 0, r->n * sizeof *r->x);
+    if (soft)
         soft_gradient(r);
 }
 
 /* One score; soft labels are the teacher's score. */
 static void value_row(const Row *r, bool gradient) {
     const PareRowLoss *j = r->j;
-    double d = (double)r->x[0] - j->values[r->row];
+    bool labelled = !isnan(j->values[r->row]);
+    double d = labelled ? (double)r->x[0] - j->values[r->row] : 0;
     double soft = r->teacher ? (double)r->x[0] - r->teacher[0] : 0;
     j->label[r->row] = d * d;
-    j->hit[r->row] = 0;
+    j->best[r->row] = r->x[0];
     if (r->teacher)
         j->soft[r->row] = soft * soft;
     if (gradient)

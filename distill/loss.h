@@ -26,9 +26,10 @@ typedef struct {
     const PareLossWeights *weights;
     const int32_t *targets; /* [rows]; < 0: the row is not counted. NULL: regression */
     const float *values;    /* [rows] of regression */
+    bool soft_everywhere;   /* rows without a target still have the teacher's opinion */
     double row_weight;      /* 1 / counted rows of the whole batch */
     double *label, *soft;   /* [rows]; soft may be NULL without a teacher */
-    uint8_t *hit;           /* [rows]: the target has the highest score */
+    float *best;            /* [rows]: the label with the highest score; of regression the score */
 } PareRowLoss;
 
 void pare_loss_rows(void *context, const PareLossRows *rows); /* a PareLogitsLoss */

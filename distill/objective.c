@@ -1,11 +1,13 @@
 /* A batch through student and teacher, to its loss. */
 #include "distill/objective.h"
 
+#include <math.h>
+
 /* One run of it. */
 typedef struct {
     const PareObjective *o;
     PareRun *r;
-    const PareTrainItem *items;
+    const PareExample *items;
     size_t count;
     const PareSequence *sequences;
     const PareBatchSize *whole;
@@ -20,12 +22,12 @@ static bool is_sequence_head(const PareObjective *o) {
 }
 
 /* Positions of the top stack of one item. */
-static size_t positions(const PareObjective *o, const PareTrainItem *item) {
+static size_t positions(const PareObjective *o, const PareExample *item) {
     bool both = o->d->stacks[PARE_ENCODER].present && o->d->stacks[PARE_DECODER].present;
     return both ? item->sequence.decoder_count : item->sequence.count;
 }
 
-static size_t count_targets(const PareObjective *o, const PareTrainItem *items, size_t count) {
+static size_t count_targets(const PareObjective *o, const PareExample *items, size_t count) {
     size_t counted = 0;
     if (is_sequence_head(o))
         return count;
@@ -35,8 +37,7 @@ static size_t count_targets(const PareObjective *o, const PareTrainItem *items, 
     return counted;
 }
 
-PareBatchSize pare_objective_size(const PareObjective *o, const PareTrainItem *items,
-                                  size_t count) {
+PareBatchSize pare_objective_size(const PareObjective *o, const PareExample *items, size_t count) {
     PareBatchSize size = {.counted = count_targets(o, items, count)};
     bool encoder = o->d->stacks[PARE_ENCODER].present;
     for (size_t i = 0; i < count; i++) {
@@ -183,20 +184,30 @@ static void match_sides(const Batch *b, const Side *student, const Side *teacher
     terms->total += hidden + attention;
 }
 
+static void observe(const Batch *b, const PareRowLoss *rows, size_t i, PareLossTerms *terms) {
+    bool regression = b->o->regression;
+    if (regression ? isnan(b->values[i]) : b->targets[i] < 0)
+        return;
+    double wanted = regression ? (double)b->values[i] : b->targets[i];
+    terms->counted++;
+    terms->hits += wanted == (double)rows->best[i];
+    if (b->o->observe)
+        b->o->observe(b->o->observer, wanted, (double)rows->best[i]);
+}
+
 static void add_terms(const Batch *b, const PareRowLoss *rows, PareLossTerms *terms) {
     const PareLossWeights *w = &b->o->weights;
     double label = 0, soft = 0;
     for (size_t i = 0; i < b->rows; i++) {
         label += rows->label[i];
         soft += rows->soft ? rows->soft[i] : 0;
-        terms->hits += rows->hit[i];
+        observe(b, rows, i, terms);
     }
     label *= w->label * rows->row_weight;
     soft *= w->soft * rows->row_weight;
     terms->label += label;
     terms->soft += soft;
     terms->total += label + soft;
-    terms->counted += b->rows;
     for (size_t i = 0; i < b->count; i++)
         terms->tokens += b->sequences[i].count + b->sequences[i].decoder_count;
 }
@@ -208,11 +219,12 @@ static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLos
                         .weights = &o->weights,
                         .targets = o->regression ? NULL : b->targets,
                         .values = b->values,
+                        .soft_everywhere = is_sequence_head(o),
                         .row_weight = 1.0 / (double)b->whole->counted};
     rows.label = pare_arena_alloc_raw(arena, b->rows, sizeof *rows.label);
     rows.soft = teacher_x ? pare_arena_alloc_raw(arena, b->rows, sizeof *rows.soft) : NULL;
-    rows.hit = pare_arena_alloc_raw(arena, b->rows, 1);
-    if (!rows.label || (teacher_x && !rows.soft) || !rows.hit)
+    rows.best = pare_arena_alloc_raw(arena, b->rows, sizeof *rows.best);
+    if (!rows.label || (teacher_x && !rows.soft) || !rows.best)
         return no_memory(b);
     PareOutputLoss loss = {.x = x, .output = &o->p->output, .teacher_x = teacher_x};
     if (teacher_x)
@@ -223,7 +235,7 @@ static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLos
     return b->r->status;
 }
 
-PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareTrainItem *items,
+PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareExample *items,
                               size_t count, const PareBatchSize *whole, PareLossTerms *terms) {
     Batch b = {.o = o, .r = r, .items = items, .count = count, .whole = whole};
     Side student = {.d = o->d, .p = o->p}, teacher = {.d = o->teacher_d, .p = o->teacher_p};

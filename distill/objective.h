@@ -9,18 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "distill/examples.h"
 #include "distill/loss.h"
 #include "distill/matching.h"
 #include "runtime/forward.h"
 #include "runtime/model.h"
-
-/* One example: what the model reads, and what it should say. */
-typedef struct {
-    PareSequence sequence;
-    const int32_t *targets; /* LM and token heads: one a position of the top stack; < 0: none */
-    int32_t label;          /* sequence heads with several labels */
-    float value;            /* sequence heads with one: regression */
-} PareTrainItem;
 
 /* Sums over the batch; every term is weighted as in the total. */
 typedef struct {
@@ -29,6 +22,9 @@ typedef struct {
     size_t hits;    /* of them with the target's score highest */
     size_t tokens;  /* read, of all stacks */
 } PareLossTerms;
+
+/* What a row of scores was meant to say and says: labels (or, for regression, values). */
+typedef void (*PareObserver)(void *context, double wanted, double given);
 
 typedef struct {
     const PareDescription *d; /* of the student, with its parameters */
@@ -39,6 +35,8 @@ typedef struct {
     const PareMatching *matching; /* of hidden states and attention; NULL: none */
     bool regression;
     bool recompute, frozen_encoder; /* as PareForwardInput */
+    PareObserver observe;           /* NULL: nobody; called for rows with a target, in order */
+    void *observer;
 } PareObjective;
 
 /* What means over a whole batch are divided by. */
@@ -47,10 +45,10 @@ typedef struct {
     size_t rows[PARE_STACKS]; /* positions */
 } PareBatchSize;
 
-PareBatchSize pare_objective_size(const PareObjective *o, const PareTrainItem *items, size_t count);
+PareBatchSize pare_objective_size(const PareObjective *o, const PareExample *items, size_t count);
 /* Runs a batch, or a part of one whose whole has the size `whole`; adds to `terms`. The caller goes
  * backwards (pare_tape_backward). */
-PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareTrainItem *items,
+PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareExample *items,
                               size_t count, const PareBatchSize *whole, PareLossTerms *terms);
 
 #endif

@@ -8,6 +8,7 @@
 #include "formats/pare_file.h"
 #include "runtime/description.h"
 #include "runtime/generation.h"
+#include "runtime/params.h"
 #include "runtime/slots.h"
 
 typedef struct PareModel PareModel;
@@ -23,6 +24,7 @@ PareStatus pare_model_create(const PareModel *like, const PareDescription *d,
 void pare_model_close(PareModel *m); /* NULL is allowed; sessions must be gone */
 
 const PareDescription *pare_model_description(const PareModel *m);
+const PareParams *pare_model_params(const PareModel *m);
 const PareSlots *pare_model_slots(const PareModel *m);
 const PareFile *pare_model_file(const PareModel *m);             /* NULL for a model in memory */
 const PareJson *pare_model_metadata(const PareModel *m);         /* the root object */

@@ -15,8 +15,6 @@ struct PareSession {
     PareTransformer transformer;
 };
 
-const PareParams *pare_model_params(const PareModel *m);
-
 /* A run whose errors go to `err`; forgets all activations of earlier calls. */
 PareRun pare_session_begin(PareSession *s, PareError *err);
 /* Makes relative biases reach `positions` positions. */

@@ -1,0 +1,291 @@
+/* The loop around steps: evaluations, checkpoints, and the end. */
+#include "distill/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "distill/ranks.h"
+#include "distill/trainer_impl.h"
+#include "runtime/blas.h"
+
+/* -- before the first step -- */
+
+static PareStatus count_steps(PareTrainer *t) {
+    const PareTrainSetup *s = t->s;
+    uint64_t batches = 0;
+    t->total = s->steps;
+    for (uint64_t e = 0; e < s->epochs; e++) {
+        size_t count;
+        PareStatus st = pare_batches_in(t->batches, e, &count, t->err);
+        if (st)
+            return st;
+        batches += count;
+    }
+    if (s->epochs)
+        t->total = (batches + s->accumulate - 1) / s->accumulate;
+    return PARE_OK;
+}
+
+/* What the tape may train, in the order of the block. */
+static PareStatus make_ranges(PareTrainer *t) {
+    const PareWeights *w = t->s->weights;
+    t->ranges = pare_alloc(w->tensor_count, sizeof *t->ranges);
+    if (!t->ranges)
+        return pare_memory_error(t->err, "the trainer");
+    for (size_t i = 0; i < w->tensor_count; i++)
+        t->ranges[i] = (PareTapeRange){w->tensors[i].offset, w->tensors[i].count,
+                                       !t->s->groups->tensors[i].frozen};
+    return PARE_OK;
+}
+
+/* Nothing that the encoder reads is trained: it needs no tape. */
+static bool encoder_is_frozen(const PareTrainer *t) {
+    const PareWeights *w = t->s->weights;
+    for (size_t i = 0; i < w->slots.count; i++)
+        if (strncmp(w->slots.items[i].name, "encoder.", 8) == 0 &&
+            t->ranges[w->tensor_of[i]].trained)
+            return false;
+    return true;
+}
+
+static PareStatus allocate(PareTrainer *t) {
+    const PareTrainSetup *s = t->s;
+    size_t count = s->weights->count;
+    t->arena = pare_arena_create(0);
+    t->grads = pare_alloc(count, sizeof *t->grads);
+    if (s->evaluation.examples && !s->keep_last)
+        t->best = pare_alloc(count, sizeof *t->best);
+    if (!t->arena || !t->grads || (s->evaluation.examples && !s->keep_last && !t->best))
+        return pare_memory_error(t->err, "the trainer");
+    return PARE_OK;
+}
+
+static PareStatus prepare(PareTrainer *t) {
+    const PareTrainSetup *s = t->s;
+    const PareWeights *w = s->weights;
+    PareStatus st = pare_kernels_init(t->err);
+    pare_blas_init();
+    if (!st)
+        st = allocate(t);
+    if (!st)
+        st = make_ranges(t);
+    if (!st)
+        st = pare_pool_create(s->threads, &t->pool, t->err);
+    if (!st)
+        st = pare_tape_create(w->values, t->grads, t->ranges, w->tensor_count, &t->tape, t->err);
+    if (!st)
+        st = pare_optimizer_create(&s->optimizer, s->groups, w->values, w->count, &t->optimizer,
+                                   t->err);
+    if (!st)
+        st = pare_batches_create(&s->batches, s->examples, &t->batches, t->err);
+    if (!st)
+        st = count_steps(t);
+    if (!st)
+        st = pare_model_create(s->like, &w->description, &w->slots, w->data, &t->model, t->err);
+    if (st)
+        return st;
+    t->objective = s->objective;
+    t->objective.d = &w->description;
+    t->objective.p = &w->params;
+    t->objective.frozen_encoder =
+        w->description.stacks[PARE_ENCODER].present && encoder_is_frozen(t);
+    return PARE_OK;
+}
+
+static void free_all(PareTrainer *t) {
+    pare_progress_finish(t->progress);
+    pare_model_close(t->model);
+    pare_batches_destroy(t->batches);
+    pare_optimizer_destroy(t->optimizer);
+    pare_tape_destroy(t->tape);
+    pare_pool_destroy(t->pool);
+    pare_arena_destroy(t->arena);
+    pare_buffer_free(&t->line);
+    pare_free(t->items);
+    pare_free(t->grads);
+    pare_free(t->ranges);
+    pare_free(t->best);
+}
+
+/* -- evaluations -- */
+
+/* Calls `then` while the parameters are those that would be kept now: their average where there is
+ * one. */
+static PareStatus with_kept(PareTrainer *t, PareStatus (*then)(PareTrainer *t)) {
+    const PareWeights *w = t->s->weights;
+    if (t->s->optimizer.average <= 0)
+        return then(t);
+    float *raw = pare_alloc(w->count, sizeof *raw);
+    if (!raw)
+        return pare_memory_error(t->err, "the averaged parameters");
+    memcpy(raw, w->values, w->count * sizeof *raw);
+    pare_optimizer_average(t->optimizer, raw, w->values);
+    PareStatus st = then(t);
+    memcpy(w->values, raw, w->count * sizeof *raw);
+    pare_free(raw);
+    return st;
+}
+
+static bool better(const PareTrainer *t, double value) {
+    if (isnan(value))
+        return false;
+    return !t->at.has_best ||
+           (pare_score_falls(t->s->metric) ? value < t->at.best : value > t->at.best);
+}
+
+static PareStatus judge(PareTrainer *t) {
+    const PareTrainSetup *s = t->s;
+    PareEvaluation e = s->evaluation;
+    PareScores *scores = &t->result->scores;
+    PareStatus st = PARE_OK;
+    e.model = t->model;
+    e.threads = s->threads;
+    if (pare_ranks_rank() == 0)
+        st = pare_evaluate(&e, scores, t->err);
+    if (!st)
+        st = pare_ranks_share(scores, sizeof *scores, t->err);
+    if (st)
+        return st;
+    t->result->evaluated = true;
+    if (!scores->has[s->metric])
+        return pare_error_set(t->err, PARE_E_USAGE,
+                              "the validation data gives no %s for this model",
+                              pare_score_name(s->metric));
+    t->at.since_best++;
+    if (!better(t, scores->value[s->metric]))
+        return PARE_OK;
+    t->at.has_best = true;
+    t->at.best = scores->value[s->metric];
+    t->at.best_step = t->at.step;
+    t->at.since_best = 0;
+    if (t->best)
+        memcpy(t->best, s->weights->values, s->weights->count * sizeof *t->best);
+    return PARE_OK;
+}
+
+static PareStatus evaluate(PareTrainer *t) {
+    if (!t->s->evaluation.examples)
+        return PARE_OK;
+    t->at.pending = true;
+    PareStatus st = with_kept(t, judge);
+    if (st)
+        return st;
+    t->at.pending = false;
+    pare_trainer_log_scores(t, &t->result->scores);
+    return PARE_OK;
+}
+
+/* -- the loop -- */
+
+static void show(PareTrainer *t, const PareStepReport *r) {
+    char note[96];
+    snprintf(note, sizeof note, "loss %.4g, %.0f tokens/s", r->terms.total,
+             t->result->seconds > 0 ? (double)t->result->tokens / t->result->seconds : 0);
+    pare_progress_update(t->progress, t->at.step, note);
+}
+
+/* A checkpoint that cannot be written must not end the training. */
+static void save(PareTrainer *t) {
+    PareError *err = t->err, own;
+    char text[PARE_ERROR_MESSAGE_SIZE + 96];
+    t->err = &own;
+    if (pare_trainer_save(t)) {
+        snprintf(text, sizeof text, "no checkpoint at step %llu: %s; training goes on",
+                 (unsigned long long)t->at.step, own.message);
+        pare_trainer_warn(t, text);
+    }
+    t->err = err;
+}
+
+static bool due(const PareTrainer *t, uint64_t every, bool epoch_ended) {
+    return every ? t->at.step % every == 0 : epoch_ended;
+}
+
+static PareStatus after_step(PareTrainer *t, bool epoch_ended) {
+    PareStatus st = PARE_OK;
+    bool last = t->at.step == t->total;
+    if (last || due(t, t->s->evaluate_every, epoch_ended))
+        st = evaluate(t);
+    if (!st && (last || due(t, t->s->save_every, epoch_ended)))
+        save(t);
+    return st;
+}
+
+static PareStatus run_step(PareTrainer *t) {
+    PareStepReport r;
+    PareStatus st = pare_trainer_step(t, &r);
+    if (st)
+        return st;
+    t->result->tokens += r.terms.tokens;
+    t->result->seconds += r.seconds;
+    t->result->last_loss = r.terms.total;
+    if (t->s->log_gradients && t->at.step == 1)
+        pare_trainer_log_gradients(t);
+    pare_trainer_log_step(t, &r);
+    show(t, &r);
+    return after_step(t, t->at.position.epoch != r.epoch);
+}
+
+static bool patience_ends(const PareTrainer *t) {
+    return t->s->patience && t->at.since_best >= t->s->patience;
+}
+
+/* Ctrl-C on any rank stops all of them after the same step. */
+static PareStatus check_interrupt(PareTrainer *t) {
+    bool stop = pare_interrupted();
+    PareStatus st = pare_ranks_any(&stop, t->err);
+    if (st || !stop)
+        return st;
+    save(t);
+    return pare_error_set(t->err, PARE_E_INTERRUPTED, "interrupted after step %llu%s",
+                          (unsigned long long)t->at.step,
+                          t->s->state ? "; --resume goes on from there" : "");
+}
+
+static PareStatus loop(PareTrainer *t) {
+    PareStatus st = t->at.pending ? evaluate(t) : PARE_OK;
+    while (!st && t->at.step < t->total && !patience_ends(t)) {
+        st = check_interrupt(t);
+        if (!st)
+            st = run_step(t);
+    }
+    if (st == PARE_E_INTERRUPTED && t->at.pending) /* in the middle of an evaluation */
+        save(t);
+    t->result->stopped_early = !st && t->at.step < t->total;
+    return st;
+}
+
+/* The parameters that the run ends with. */
+static void keep(PareTrainer *t) {
+    const PareWeights *w = t->s->weights;
+    if (t->best && t->at.has_best)
+        memcpy(w->values, t->best, w->count * sizeof *t->best);
+    else if (t->s->optimizer.average > 0)
+        pare_optimizer_average(t->optimizer, w->values, w->values);
+}
+
+PareStatus pare_train(const PareTrainSetup *setup, PareTrainResult *out, PareError *err) {
+    PareTrainSetup own = *setup;
+    PareTrainer t = {.s = &own, .result = out, .err = err};
+    *out = (PareTrainResult){0};
+    PareStatus st = prepare(&t);
+    own.schedule.total = t.total;
+    if (!st)
+        st = pare_schedule_check(&own.schedule, err);
+    if (!st)
+        st = pare_trainer_resume(&t);
+    if (!st && own.progress && pare_ranks_rank() == 0)
+        t.progress = own.progress("training", t.total);
+    if (!st)
+        st = loop(&t);
+    if (!st)
+        keep(&t);
+    out->steps = t.at.step;
+    out->has_best = t.at.has_best;
+    out->best = t.at.best;
+    out->best_step = t.at.best_step;
+    free_all(&t);
+    return st;
+}
