@@ -26,7 +26,7 @@ static void refuse(const char *path, const char *wanted) {
 /* The values of the two, which may be the same tensor by two ways. */
 static void assert_same_values(PareCheckpoint *a, const PareCheckpointTensor *x, PareCheckpoint *b,
                                const PareCheckpointTensor *y) {
-    size_t count, bytes;
+    size_t count = 0, bytes = 0;
     PareError err;
     assert_string_equal(x->name, y->name);
     assert_int_equal(x->type.dtype, y->type.dtype);
