@@ -22,8 +22,12 @@ struct PareXxh64 {
 PareXxh64 *pare_xxh64_create(void) {
     PareXxh64 *h = pare_alloc(1, sizeof *h);
     if (h)
-        XXH64_reset(&h->state, 0);
+        pare_xxh64_reset(h);
     return h;
+}
+
+void pare_xxh64_reset(PareXxh64 *h) {
+    XXH64_reset(&h->state, 0);
 }
 
 void pare_xxh64_update(PareXxh64 *h, const void *bytes, size_t size) {
@@ -66,26 +70,31 @@ void pare_sha256_destroy(PareSha256 *h) {
     pare_free(h);
 }
 
-PareStatus pare_file_sha256(const char *path, uint64_t *bytes, char hex[PARE_SHA256_HEX_SIZE],
-                            PareError *err) {
+PareStatus pare_file_sha256_until(const char *path, const atomic_bool *stop, uint64_t *bytes,
+                                  char hex[PARE_SHA256_HEX_SIZE], PareError *err) {
     enum { PIECE = 4 << 20 };
     PareMapping m;
+    PareSha256 h;
     PareStatus st = pare_file_map(path, &m, err);
     if (st)
         return st;
-    PareSha256 *h = pare_sha256_create();
-    if (!h)
-        st = pare_memory_error(err, "a checksum");
+    sha256_init(&h.context);
     for (size_t at = 0; at < m.size && !st; at += PIECE) {
         size_t size = m.size - at < PIECE ? m.size - at : PIECE;
-        pare_sha256_update(h, m.data + at, size);
+        pare_sha256_update(&h, m.data + at, size);
         pare_file_drop(&m, at, size);
         st = pare_interrupt_check(err);
+        if (!st && stop && atomic_load(stop))
+            st = pare_error_set(err, PARE_E_INTERRUPTED, "%s: reading it was given up", path);
     }
     *bytes = m.size;
     if (!st)
-        pare_sha256_hex(h, hex);
-    pare_sha256_destroy(h);
+        pare_sha256_hex(&h, hex);
     pare_file_unmap(&m);
     return st;
+}
+
+PareStatus pare_file_sha256(const char *path, uint64_t *bytes, char hex[PARE_SHA256_HEX_SIZE],
+                            PareError *err) {
+    return pare_file_sha256_until(path, NULL, bytes, hex, err);
 }

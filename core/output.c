@@ -15,13 +15,20 @@
 #include "core/memory.h"
 #include "core/pending.h"
 
-enum { BUFFER_SIZE = 1 << 20, NAME_SHOWN = 200, ATTEMPTS = 100 };
+enum {
+    BUFFER_SIZE = 1 << 20,
+    STRAIGHT_SIZE = 1 << 16, /* from here on, pieces go from where they lie, not by the buffer */
+    WRITEBACK_SIZE = 1 << 24,
+    NAME_SHOWN = 200,
+    ATTEMPTS = 100
+};
 
 struct PareOutput {
     char *path, *temporary;
     unsigned char *buffer;
     size_t used;      /* bytes in the buffer */
     uint64_t written; /* bytes before them, in the file */
+    uint64_t started; /* bytes that the system was told to write to the disk */
     int fd;
     bool force;
     PareError failure; /* the first one; afterwards nothing may be committed */
@@ -160,12 +167,37 @@ static PareStatus write_at(PareOutput *o, const unsigned char *bytes, size_t siz
     return PARE_OK;
 }
 
-static PareStatus flush(PareOutput *o, PareError *err) {
-    PareStatus status = write_at(o, o->buffer, o->used, o->written, err);
-    if (!status) {
-        o->written += o->used;
-        o->used = 0;
+/* Has the disk work while the rest is made, rather than all at once at the end. A mere hint:
+ * whether it failed is known when the file is synchronised. */
+static void start_writeback(PareOutput *o) {
+#ifdef SYNC_FILE_RANGE_WRITE
+    if (o->written - o->started >= WRITEBACK_SIZE) {
+        sync_file_range(o->fd, (off_t)o->started, (off_t)(o->written - o->started),
+                        SYNC_FILE_RANGE_WRITE);
+        o->started = o->written;
     }
+#else
+    (void)o;
+#endif
+}
+
+static PareStatus append(PareOutput *o, const unsigned char *bytes, size_t size, PareError *err) {
+    while (size) {
+        size_t piece = size < WRITEBACK_SIZE ? size : WRITEBACK_SIZE;
+        PareStatus status = write_at(o, bytes, piece, o->written, err);
+        if (status)
+            return status;
+        o->written += piece;
+        bytes += piece;
+        size -= piece;
+        start_writeback(o);
+    }
+    return PARE_OK;
+}
+
+static PareStatus flush(PareOutput *o, PareError *err) {
+    PareStatus status = append(o, o->buffer, o->used, err);
+    o->used = status ? o->used : 0;
     return status;
 }
 
@@ -176,10 +208,9 @@ PareStatus pare_output_write(PareOutput *o, const void *bytes, size_t size, Pare
         status = flush(o, err);
     if (status || size == 0)
         return status;
-    if (size >= BUFFER_SIZE) { /* large pieces go straight from where they lie */
-        status = write_at(o, from, size, o->written, err);
-        o->written += status ? 0 : size;
-        return status;
+    if (size >= STRAIGHT_SIZE) {
+        status = flush(o, err);
+        return status ? status : append(o, from, size, err);
     }
     memcpy(o->buffer + o->used, from, size);
     o->used += size;

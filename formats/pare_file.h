@@ -89,6 +89,12 @@ PareStatus pare_file_writer_open(const char *path, bool force, PareFileWriter **
  * pare_file_blob_bytes. Duplicate names are refused. Tensors appear in the table in this order. */
 PareStatus pare_file_writer_tensor(PareFileWriter *w, const PareFileTensor *t, const void *blob,
                                    PareError *err);
+/* The same in pieces, one after the other; no other tensor is begun until this one's end, which
+ * checks that all bytes came. */
+PareStatus pare_file_writer_begin(PareFileWriter *w, const PareFileTensor *t, PareError *err);
+PareStatus pare_file_writer_piece(PareFileWriter *w, const void *bytes, size_t size,
+                                  PareError *err);
+PareStatus pare_file_writer_end(PareFileWriter *w, PareError *err);
 /* `t` (name and axes) shares the blob, dtype, layout and shape of an already written tensor. */
 PareStatus pare_file_writer_alias(PareFileWriter *w, const PareFileTensor *t, const char *target,
                                   PareError *err);

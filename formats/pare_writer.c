@@ -31,6 +31,11 @@ struct PareFileWriter {
     Record *records; /* as many as `names` holds */
     size_t capacity, section_count;
     Section sections[PARE_SECTION_CERTIFICATE];
+    /* The tensor whose blob is being written. */
+    bool begun;
+    Record current;
+    uint64_t missing; /* bytes that are still to come */
+    PareXxh64 *hash;  /* of those that came */
 };
 
 PareStatus pare_file_writer_open(const char *path, bool force, PareFileWriter **out,
@@ -43,7 +48,8 @@ PareStatus pare_file_writer_open(const char *path, bool force, PareFileWriter **
         return pare_memory_error(err, path);
     w->arena = pare_arena_create(0);
     w->path = pare_strdup(path);
-    if (w->arena == NULL || w->path == NULL) {
+    w->hash = pare_xxh64_create();
+    if (w->arena == NULL || w->path == NULL || w->hash == NULL) {
         status = pare_memory_error(err, path);
         goto done;
     }
@@ -96,21 +102,61 @@ static PareStatus append(PareFileWriter *w, const Record *record, PareError *err
     return PARE_OK;
 }
 
-PareStatus pare_file_writer_tensor(PareFileWriter *w, const PareFileTensor *t, const void *blob,
-                                   PareError *err) {
-    Record r = {.t = *t, .alias = PARE_FILE_NO_ALIAS};
-    PareStatus status = check_tensor(w, &r.t, err);
+PareStatus pare_file_writer_begin(PareFileWriter *w, const PareFileTensor *t, PareError *err) {
+    if (w->begun)
+        return pare_error_set(err, PARE_E_USAGE, "%s: tensor '%s' is not complete yet", w->path,
+                              w->current.t.name);
+    w->current = (Record){.t = *t, .alias = PARE_FILE_NO_ALIAS};
+    PareFileTensor *own = &w->current.t;
+    PareStatus status = check_tensor(w, own, err);
     if (status == PARE_OK)
-        status = reserve(w, &r.t, err);
+        status = reserve(w, own, err);
     if (status == PARE_OK)
         status = pare_output_align(w->out, PARE_FILE_ALIGN, err);
     if (status != PARE_OK)
         return status;
-    r.offset = pare_output_offset(w->out);
-    r.t.checksum = pare_hash_xxh64(blob, (size_t)r.t.bytes);
-    r.t.alias_of = NULL;
-    status = pare_output_write(w->out, blob, (size_t)r.t.bytes, err);
-    return status == PARE_OK ? append(w, &r, err) : status;
+    own->alias_of = NULL;
+    w->current.offset = pare_output_offset(w->out);
+    w->missing = own->bytes;
+    w->begun = true;
+    pare_xxh64_reset(w->hash);
+    return PARE_OK;
+}
+
+PareStatus pare_file_writer_piece(PareFileWriter *w, const void *bytes, size_t size,
+                                  PareError *err) {
+    enum { STEP = 1 << 18 }; /* what was hashed is still in the cache when it is written */
+    const uint8_t *at = bytes;
+    PareStatus status = PARE_OK;
+    if (!w->begun || size > w->missing)
+        return pare_error_set(err, PARE_E_USAGE, "%s: more bytes than belong to tensor '%s'",
+                              w->path, w->begun ? w->current.t.name : "");
+    w->missing -= size;
+    while (size > 0 && status == PARE_OK) {
+        size_t step = size < STEP ? size : STEP;
+        pare_xxh64_update(w->hash, at, step);
+        status = pare_output_write(w->out, at, step, err);
+        at += step;
+        size -= step;
+    }
+    return status;
+}
+
+PareStatus pare_file_writer_end(PareFileWriter *w, PareError *err) {
+    if (!w->begun || w->missing > 0)
+        return pare_error_set(err, PARE_E_USAGE, "%s: tensor '%s' lacks %llu bytes", w->path,
+                              w->begun ? w->current.t.name : "", (unsigned long long)w->missing);
+    w->begun = false;
+    w->current.t.checksum = pare_xxh64_digest(w->hash);
+    return append(w, &w->current, err);
+}
+
+PareStatus pare_file_writer_tensor(PareFileWriter *w, const PareFileTensor *t, const void *blob,
+                                   PareError *err) {
+    PareStatus status = pare_file_writer_begin(w, t, err);
+    if (status == PARE_OK)
+        status = pare_file_writer_piece(w, blob, (size_t)w->missing, err);
+    return status == PARE_OK ? pare_file_writer_end(w, err) : status;
 }
 
 PareStatus pare_file_writer_alias(PareFileWriter *w, const PareFileTensor *t, const char *target,
@@ -255,7 +301,12 @@ static void make_header(const PareFileWriter *w, PareBuffer *h, const PareBuffer
 PareStatus pare_file_writer_commit(PareFileWriter *w, PareError *err) {
     PareBuffer table = {0}, header = {0};
     size_t names_size = 0;
-    PareStatus status = write_sections(w, err);
+    PareStatus status = PARE_OK;
+    if (w->begun)
+        status = pare_error_set(err, PARE_E_USAGE, "%s: tensor '%s' is not complete yet", w->path,
+                                w->current.t.name);
+    if (status == PARE_OK)
+        status = write_sections(w, err);
     if (status != PARE_OK)
         goto done;
     uint64_t table_offset = pare_output_offset(w->out);
@@ -287,6 +338,7 @@ void pare_file_writer_abort(PareFileWriter *w) {
     pare_output_abort(w->out);
     pare_name_index_free(&w->names);
     pare_arena_destroy(w->arena);
+    pare_xxh64_destroy(w->hash);
     pare_free(w->records);
     pare_free(w->path);
     pare_free(w);

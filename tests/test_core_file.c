@@ -247,11 +247,13 @@ static void output_aborted_leaves_nothing(void **state) {
     unlink("out");
 }
 
-/* Pieces of all sizes around the buffer's, and patches before, across and inside of it. */
+/* Pieces of all sizes around the buffer's, one larger than is written at once, and patches before,
+ * across and inside of it. */
 static void large_output_is_exact(void **state) {
     (void)state;
-    enum { MIB = 1 << 20, TOTAL = 5 * MIB + 777 };
-    static const size_t pieces[] = {1, 4095, MIB - 1, MIB, MIB + 1, 17, 0, 100000};
+    enum { MIB = 1 << 20, TOTAL = 36 * MIB + 777 };
+    static const size_t pieces[] = {1, 4095,   MIB - 1, MIB,   MIB + 1,     17,
+                                    0, 100000, 65535,   65536, 17 * MIB + 5};
     PareError err = {0};
     unsigned char *expected = pare_alloc(TOTAL, 1);
     for (size_t i = 0; i < TOTAL; i++)
@@ -356,13 +358,13 @@ static void long_names_work(void **state) {
     assert_int_equal(unlink(name), 0);
 }
 
-/* With a limit of 64 KiB, sizes that fail while writing, and sizes that fail at the very end. */
+/* With a limit of 32 KiB, sizes that fail while writing, and sizes that fail at the very end. */
 static void a_full_disk_is_an_error(void **state) {
     (void)state;
-    static const size_t sizes[] = {70000, 3 << 20};
+    static const size_t sizes[] = {50000, 3 << 20}; /* one that is kept, one that is written */
     struct rlimit old, limit;
     getrlimit(RLIMIT_FSIZE, &old);
-    limit = (struct rlimit){.rlim_cur = 65536, .rlim_max = old.rlim_max};
+    limit = (struct rlimit){.rlim_cur = 32768, .rlim_max = old.rlim_max};
     signal(SIGXFSZ, SIG_IGN);
     char *bytes = pare_alloc(3 << 20, 1);
     for (size_t i = 0; i < 2; i++) {

@@ -138,9 +138,14 @@ static void files_have_checksums(void **state) {
     assert_int_equal(pare_file_sha256(path, &bytes, hex, &err), PARE_OK);
     assert_int_equal(bytes, 3);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    pare_memory_fail_after(1);
-    assert_int_equal(pare_file_sha256(path, &bytes, hex, &err), PARE_E_MEMORY);
+    pare_memory_fail_after(1); /* none is needed */
+    assert_int_equal(pare_file_sha256(path, &bytes, hex, &err), PARE_OK);
     pare_memory_fail_after(0);
+    atomic_bool stop = false;
+    assert_int_equal(pare_file_sha256_until(path, &stop, &bytes, hex, &err), PARE_OK);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    stop = true;
+    assert_int_equal(pare_file_sha256_until(path, &stop, &bytes, hex, &err), PARE_E_INTERRUPTED);
     unlink(path);
     assert_int_equal(pare_file_sha256(path, &bytes, hex, &err), PARE_E_IO);
 }

@@ -225,6 +225,52 @@ static void refuse_tensor(PareFileWriter *w, PareFileTensor t, const char *wante
     assert_says(&err, wanted);
 }
 
+/* Written in pieces of any size, a tensor is the same; too few and too many bytes are refused. */
+static void test_writer_pieces(void **state) {
+    (void)state;
+    enum { COUNT = 300000, BYTES = COUNT * 4 };
+    PareError err = {0};
+    PareFileWriter *w;
+    PareFile *f;
+    const char *path = temporary("pieces.pare");
+    float *values = pare_alloc(COUNT, sizeof *values);
+    for (size_t i = 0; i < COUNT; i++)
+        values[i] = value(i);
+    static const size_t sizes[] = {BYTES, BYTES - 1, 1 << 18, 100001, 65536, 65535, 4096};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        PareFileTensor t = describe("t", PARE_F32, PARE_LAYOUT_ROWS, 1, COUNT, 0);
+        assert_int_equal(pare_file_writer_open(path, true, &w, &err), PARE_OK);
+        add(w, describe("before", PARE_F32, PARE_LAYOUT_ROWS, 1, 3, 0));
+        assert_int_equal(pare_file_writer_piece(w, values, 4, &err), PARE_E_USAGE);
+        assert_int_equal(pare_file_writer_begin(w, &t, &err), PARE_OK);
+        for (size_t at = 0; at < BYTES; at += sizes[i]) {
+            size_t left = BYTES - at, size = left < sizes[i] ? left : sizes[i];
+            assert_int_equal(pare_file_writer_end(w, &err), PARE_E_USAGE);
+            assert_int_equal(pare_file_writer_piece(w, (char *)values + at, size, &err), PARE_OK);
+        }
+        assert_int_equal(pare_file_writer_piece(w, values, 1, &err), PARE_E_USAGE);
+        assert_int_equal(pare_file_writer_end(w, &err), PARE_OK);
+        assert_int_equal(pare_file_writer_end(w, &err), PARE_E_USAGE);
+        assert_int_equal(pare_file_writer_commit(w, &err), PARE_OK);
+        assert_int_equal(pare_file_open(path, &f, &err), PARE_OK);
+        assert_int_equal(pare_file_verify(f, &err), PARE_OK);
+        const PareFileTensor *got = pare_file_find(f, "t");
+        assert_true(got->checksum == pare_hash_xxh64(values, BYTES));
+        assert_memory_equal(got->data, values, BYTES);
+        pare_file_close(f);
+    }
+    PareFileTensor t = describe("t", PARE_F32, PARE_LAYOUT_ROWS, 1, 2, 0);
+    unlink(path);
+    assert_int_equal(pare_file_writer_open(path, false, &w, &err), PARE_OK);
+    assert_int_equal(pare_file_writer_begin(w, &t, &err), PARE_OK);
+    t.name = "u";
+    assert_int_equal(pare_file_writer_begin(w, &t, &err), PARE_E_USAGE);
+    assert_non_null(strstr(err.message, "'t' is not complete"));
+    assert_int_equal(pare_file_writer_commit(w, &err), PARE_E_USAGE);
+    assert_int_equal(access(path, F_OK), -1);
+    pare_free(values);
+}
+
 static void test_writer_refuses(void **state) {
     const char *path = temporary("refused.pare");
     char longest[257];
@@ -585,15 +631,16 @@ static void test_axis_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),       cmocka_unit_test(test_reads_golden),
-        cmocka_unit_test(test_entries),      cmocka_unit_test(test_empty_file),
-        cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_writer_refuses),
-        cmocka_unit_test(test_bad_header),   cmocka_unit_test(test_bad_records),
-        cmocka_unit_test(test_bad_names),    cmocka_unit_test(test_bad_aliases),
-        cmocka_unit_test(test_bad_sections), cmocka_unit_test(test_future_section),
-        cmocka_unit_test(test_bad_content),  cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_truncations),  cmocka_unit_test(test_failing_memory),
-        cmocka_unit_test(test_axis_text),    cmocka_unit_test(test_changed_tables),
+        cmocka_unit_test(test_golden),         cmocka_unit_test(test_reads_golden),
+        cmocka_unit_test(test_entries),        cmocka_unit_test(test_empty_file),
+        cmocka_unit_test(test_many_tensors),   cmocka_unit_test(test_writer_refuses),
+        cmocka_unit_test(test_bad_header),     cmocka_unit_test(test_bad_records),
+        cmocka_unit_test(test_bad_names),      cmocka_unit_test(test_bad_aliases),
+        cmocka_unit_test(test_bad_sections),   cmocka_unit_test(test_future_section),
+        cmocka_unit_test(test_bad_content),    cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_truncations),    cmocka_unit_test(test_failing_memory),
+        cmocka_unit_test(test_axis_text),      cmocka_unit_test(test_writer_pieces),
+        cmocka_unit_test(test_changed_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
