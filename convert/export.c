@@ -22,7 +22,7 @@ static PareStatus open_tokenizer(PareExport *e, PareError *err) {
         return PARE_OK;
     if (!pare_file_section(f, PARE_SECTION_TOKENIZER, &e->tokenizer_bytes, &e->tokenizer_size)) {
         pare_buffer_puts(&e->notices,
-                         "the model has no tokenizer, and so will the exported folder\n");
+                         "the model has no tokenizer, and neither will the exported folder\n");
         return PARE_OK;
     }
     PareStatus st = pare_tokenizer_from_bytes(e->tokenizer_bytes, e->tokenizer_size,

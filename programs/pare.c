@@ -17,6 +17,7 @@ static const struct {
     {"quantize", "store weights as INT8, FP16 or BF16"},
     {"verify", "compare two models on data"},
     {"run", "classify, generate, score, tokenize"},
+    {"export", "make a checkpoint's folder of a .pare file"},
 };
 enum { STAGE_COUNT = sizeof STAGES / sizeof *STAGES };
 

@@ -1,0 +1,2 @@
+# needs: pare-export
+pare-export --help
