@@ -129,19 +129,23 @@ bool pare_hdf5_start(void) {
     return driver >= 0;
 }
 
-static herr_t keep_complaint(unsigned depth, const H5E_error2_t *error, void *text) {
-    (void)depth;
+static char complaint[128];
+
+static herr_t keep_complaint(unsigned depth, const H5E_error2_t *error, void *context) {
+    (void)depth, (void)context;
     if (error->desc != NULL && *error->desc != '\0')
-        snprintf(text, 128, "%s", error->desc);
+        snprintf(complaint, sizeof complaint, "%s", error->desc);
     return 0;
 }
 
-/* The innermost one is walked to last. */
+/* At once after a call that failed: the next one clears it. The innermost one is walked to last. */
+static void note_complaint(void) {
+    complaint[0] = '\0';
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_complaint, NULL);
+}
+
 const char *pare_hdf5_complaint(void) {
-    static char text[128];
-    text[0] = '\0';
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_complaint, text);
-    return text;
+    return complaint;
 }
 
 static hid_t access_of(const PareHdf5 *h) {
@@ -241,22 +245,15 @@ static const char *foreign_name(hid_t type) {
 
 /* Keras keeps bfloat16 as two bytes without meaning, and says so in an attribute. */
 static bool says_bfloat16(hid_t set) {
-    char text[16] = "";
-    bool good = false;
+    char *text = NULL;
     hid_t attribute = H5Aexists(set, "dtype") > 0 ? H5Aopen(set, "dtype", H5P_DEFAULT) : -1;
     if (attribute < 0)
         return false;
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    if (H5Tget_class(type) == H5T_STRING && H5Sget_simple_extent_npoints(space) == 1) {
-        if (H5Tis_variable_str(type) > 0) {
-            char *read = NULL;
-            good = H5Aread(attribute, type, &read) >= 0 && read != NULL &&
-                   strcmp(read, "bfloat16") == 0;
-            H5free_memory(read);
-        } else if (H5Tget_size(type) < sizeof text) {
-            good = H5Aread(attribute, type, text) >= 0 && strcmp(text, "bfloat16") == 0;
-        }
-    }
+    bool good = H5Tis_variable_str(type) > 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+                H5Aread(attribute, type, &text) >= 0 && text != NULL &&
+                strcmp(text, "bfloat16") == 0;
+    H5free_memory(text);
     H5Sclose(space);
     H5Tclose(type);
     H5Aclose(attribute);
@@ -266,9 +263,8 @@ static bool says_bfloat16(hid_t set) {
 /* Sets dtype, or `foreign`. Returns whether the bytes are as they are wanted. */
 static bool classify(hid_t set, hid_t type, PareHdf5Dataset *d) {
     d->foreign = NULL;
-    for (int i = 0; i < PARE_DTYPE_COUNT; i++) {
-        int how = matches(type, (PareDtype)i);
-        d->dtype = (PareDtype)i;
+    for (d->dtype = 0; d->dtype < PARE_DTYPE_COUNT; d->dtype++) {
+        int how = matches(type, d->dtype);
         if (how != 0)
             return how == 1 || pare_dtype_size(d->dtype) == 1;
     }
@@ -308,7 +304,8 @@ static bool refuse(Walk *w, const char *why) {
 
 static bool library_failed(Walk *w, const char *what) {
     char why[256];
-    snprintf(why, sizeof why, "%s: the HDF5 library says '%s'", what, pare_hdf5_complaint());
+    note_complaint();
+    snprintf(why, sizeof why, "%s: the HDF5 library says '%s'", what, complaint);
     return refuse(w, why);
 }
 
@@ -402,6 +399,8 @@ static bool visit_dataset(Walk *w, hid_t set, haddr_t address) {
 
 /* ---- Lists of names ---- */
 
+static const char unreadable_list[] = "has a list of names that cannot be read";
+
 static bool tell_fixed(Walk *w, hid_t attribute, hid_t type, size_t count) {
     size_t width = H5Tget_size(type), bytes;
     bool good = true;
@@ -410,7 +409,7 @@ static bool tell_fixed(Walk *w, hid_t attribute, hid_t type, size_t count) {
         return refuse(w, "has a list of names that is longer than the file");
     char *texts = pare_alloc(bytes, 1);
     if (texts == NULL || H5Aread(attribute, type, texts) < 0)
-        good = library_failed(w, "has a list of names that cannot be read");
+        good = library_failed(w, unreadable_list);
     for (size_t i = 0; good && i < count; i++) {
         size_t length = strnlen(texts + i * width, width);
         while (H5Tget_strpad(type) == H5T_STR_SPACEPAD && length > 0 &&
@@ -432,7 +431,7 @@ static bool tell_variable(Walk *w, hid_t attribute, hid_t type, hid_t space, siz
         return refuse(w, "has a list of names for which there is no memory");
     if (H5Aread(attribute, type, texts) < 0) {
         pare_free(texts);
-        return library_failed(w, "has a list of names that cannot be read");
+        return library_failed(w, unreadable_list);
     }
     for (size_t i = 0; good && i < count; i++) {
         const char *text = texts[i] != NULL ? texts[i] : "";
@@ -454,7 +453,7 @@ static bool tell_attribute(Walk *w, hid_t object, const char *name) {
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
     hssize_t count = H5Sget_simple_extent_npoints(space);
     if (type < 0 || space < 0 || count < 0)
-        good = library_failed(w, "has a list of names that cannot be read");
+        good = library_failed(w, unreadable_list);
     else if (count == 0)
         good = true;
     else if (H5Tget_class(type) != H5T_STRING)
@@ -587,6 +586,8 @@ PareHdf5 *pare_hdf5_open_image(const PareHdf5Io *io) {
     h->io = *io;
     hid_t access = access_of(h);
     h->file = access < 0 ? -1 : H5Fopen("file", H5F_ACC_RDONLY, access);
+    if (h->file < 0)
+        note_complaint();
     H5Pclose(access);
     if (h->file >= 0)
         return h;
@@ -641,6 +642,8 @@ static bool read_piece(hid_t set, hid_t space, hid_t type, const Cut *cut, hsize
     bool good = room >= 0 &&
                 H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, extent, NULL) >= 0 &&
                 H5Dread(set, type, room, space, H5P_DEFAULT, dst) >= 0;
+    if (!good)
+        note_complaint();
     H5Sclose(room);
     return good;
 }
@@ -669,6 +672,7 @@ static bool read_set(hid_t set, hid_t space, hid_t type, uint8_t *dst, size_t by
 bool pare_hdf5_read(PareHdf5 *h, const char *path, PareDtype dtype, void *dst, size_t bytes,
                     bool (*progress)(void *context), void *context) {
     hid_t set = H5Dopen2(h->file, path, H5P_DEFAULT);
+    complaint[0] = '\0';
     if (set < 0)
         return false;
     hid_t space = H5Dget_space(set), stored = H5Dget_type(set);
@@ -745,6 +749,8 @@ bool pare_hdf5_write_dataset(PareHdf5 *h, const char *path, const PareTensorType
     H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
     hid_t set = H5Dcreate2(h->file, path, stored, space, links, creation, H5P_DEFAULT);
     bool good = set >= 0 && H5Dwrite(set, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, elements) >= 0;
+    if (!good)
+        note_complaint();
     good = H5Dclose(set) >= 0 && good;
     H5Pclose(creation);
     H5Pclose(links);
@@ -763,28 +769,22 @@ static hid_t open_or_create_group(PareHdf5 *h, const char *group) {
     return g;
 }
 
-static bool write_attribute(PareHdf5 *h, const char *group, const char *name, hid_t space,
-                            const char *texts, size_t width) {
+bool pare_hdf5_write_texts(PareHdf5 *h, const char *group, const char *name, const char *texts,
+                           size_t count, size_t width) {
+    hsize_t extent = count;
+    hid_t space = count == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &extent, NULL);
     hid_t object = open_or_create_group(h, group), type = H5Tcopy(H5T_C_S1);
     H5Tset_strpad(type, H5T_STR_NULLPAD);
     bool good = H5Tset_size(type, width) >= 0;
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
     good = good && attribute >= 0 && H5Awrite(attribute, type, texts) >= 0;
+    if (!good)
+        note_complaint();
     H5Aclose(attribute);
     H5Tclose(type);
     H5Gclose(object);
     H5Sclose(space);
     return good;
-}
-
-bool pare_hdf5_write_texts(PareHdf5 *h, const char *group, const char *name, const char *texts,
-                           size_t count, size_t width) {
-    hsize_t extent = count;
-    return write_attribute(h, group, name, H5Screate_simple(1, &extent, NULL), texts, width);
-}
-
-bool pare_hdf5_write_text(PareHdf5 *h, const char *group, const char *name, const char *text) {
-    return write_attribute(h, group, name, H5Screate(H5S_SCALAR), text, strlen(text));
 }
 
 bool pare_hdf5_finish(PareHdf5 *h) {

@@ -75,11 +75,9 @@ PareHdf5 *pare_hdf5_create(const PareHdf5Io *io);
 bool pare_hdf5_write_dataset(PareHdf5 *h, const char *path, const PareTensorType *type,
                              const void *elements);
 /* An attribute of `group` ("" for the root), which is created if need be: a list of `count` texts,
- * `width` bytes each, padded with NULs. */
+ * `width` bytes each, padded with NULs; a `count` of 0 is one text that is no list. */
 bool pare_hdf5_write_texts(PareHdf5 *h, const char *group, const char *name, const char *texts,
                            size_t count, size_t width);
-/* The same with one text, which is no list. */
-bool pare_hdf5_write_text(PareHdf5 *h, const char *group, const char *name, const char *text);
 /* Writes what is left and frees; false when that fails. */
 bool pare_hdf5_finish(PareHdf5 *h);
 

@@ -52,9 +52,11 @@ static bool keep_descriptors(int channel, int memory) {
 bool pare_sandbox_isolate(int channel, int memory) {
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     sigset_t none;
-    /* The terminal's signals are the parent's to act on; its handlers must not run here. */
+    /* No handler of the parent's may run here: it would do the parent's work a second time. */
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        signal(ignored[i], SIG_IGN);
+        signal(ignored[i], SIG_IGN); /* the terminal's are the parent's to act on */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 #ifdef __linux__
@@ -121,7 +123,7 @@ void pare_sandbox_allow_mapping(int process, uint64_t address_space, uint64_t by
 
 static bool limit_resources(uint64_t cpu_seconds) {
     return limit(RLIMIT_CORE, 0, true) && limit(RLIMIT_FSIZE, 0, true) &&
-           limit(RLIMIT_CPU, cpu_seconds, true) && limit_memory() &&
+           limit(RLIMIT_CPU, cpu_seconds, false) && limit_memory() &&
            (SANITIZED || limit(RLIMIT_NOFILE, 0, true));
 }
 

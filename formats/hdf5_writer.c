@@ -201,8 +201,10 @@ static PareStatus write_file(Writer *w) {
     pare_save_room_free(&room);
     if (status == PARE_OK)
         status = write_lists(w);
-    if (status == PARE_OK && (!pare_hdf5_write_text(w->h, "", "backend", BACKEND) ||
-                              !pare_hdf5_write_text(w->h, "", "keras_version", KERAS_VERSION)))
+    if (status == PARE_OK &&
+        (!pare_hdf5_write_texts(w->h, "", "backend", BACKEND, 0, strlen(BACKEND)) ||
+         !pare_hdf5_write_texts(w->h, "", "keras_version", KERAS_VERSION, 0,
+                                strlen(KERAS_VERSION))))
         status = library_error(w, "the version");
     return status;
 }
