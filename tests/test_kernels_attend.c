@@ -21,7 +21,9 @@ static Guarded guarded_floats(size_t count, size_t offset, uint64_t seed) {
 }
 
 /* `use` is a sum of these. */
-enum { BIAS = 1, SLOTS = 2, CAUSAL = 4, WINDOW = 8, USES = 16 };
+enum { BIAS = 1, SLOTS = 2, CAUSAL = 4, WINDOW = 8, DROP = 16, USES = 32 };
+
+static const PareDropout a_fifth = {7, 3, 0x33333333u, 1.25f};
 
 static Case case_create(size_t rows, size_t keys, size_t D, int use, uint64_t seed) {
     Case c = {.slots = NULL};
@@ -57,7 +59,10 @@ static Case case_create(size_t rows, size_t keys, size_t D, int use, uint64_t se
                        .causal_offset = keys > rows ? keys - rows : 0,
                        .window = use & WINDOW ? 5 : 0,
                        .scale = 0.37f,
-                       .scratch = c.scratch.data};
+                       .scratch = c.scratch.data,
+                       .dropout = use & DROP ? &a_fifth : NULL,
+                       .dropout_index = seed,
+                       .dropout_stride = keys + seed % 5};
     return c;
 }
 
@@ -167,6 +172,7 @@ static void test_rows_apart(void **state) {
                     part.out += r * part.out_stride;
                     part.bias = part.bias ? part.bias + r * part.bias_stride : NULL;
                     part.causal_offset += r;
+                    part.dropout_index += r * part.dropout_stride;
                     if (part.causal) /* decoding has only the keys up to now */
                         part.keys = part.causal_offset + part.rows;
                     k->attend(&part);
@@ -225,6 +231,32 @@ static void test_no_keys(void **state) {
         }
 }
 
+/* With one-hot values the output is the probabilities: dropped just as the entry `dropout` does. */
+static void test_dropout(void **state) {
+    (void)state;
+    enum { KEYS = 37, ROWS = 11 };
+    const PareKernels *k;
+    for (size_t v = 0; (k = pare_kernels_variant(v)) != NULL; v++) {
+        Case c = case_create(ROWS, KEYS, KEYS, DROP, 9);
+        for (size_t j = 0; j < KEYS; j++)
+            for (size_t d = 0; d < KEYS; d++)
+                floats(&c.v)[j * c.a.v_stride + d] = j == d ? 1.0f : 0.0f;
+        attend_to(k, &c, &c.out);
+        c.a.dropout = NULL;
+        attend_to(k, &c, &c.expected);
+        size_t dropped = 0;
+        for (size_t r = 0; r < ROWS; r++) {
+            float *row = floats(&c.expected) + r * c.a.out_stride;
+            k->dropout(row, row, &a_fifth, c.a.dropout_index + r * c.a.dropout_stride, KEYS);
+            for (size_t j = 0; j < KEYS; j++)
+                dropped += row[j] == 0.0f;
+        }
+        compare_rows(&c, k->name, "attend with dropout");
+        assert_in_range(dropped, ROWS * KEYS / 8, ROWS * KEYS / 3);
+        case_destroy(&c);
+    }
+}
+
 /* Against double, with scores large enough that the maximum matters. */
 static void test_accuracy(void **state) {
     (void)state;
@@ -259,6 +291,7 @@ int main(void) {
         cmocka_unit_test(test_rows_apart), cmocka_unit_test(test_unseen_keys),
         cmocka_unit_test(test_slots),      cmocka_unit_test(test_out_is_q),
         cmocka_unit_test(test_no_keys),    cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_dropout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #ifndef PARE_RUNTIME_KERNELS_LANES_ATTEND_H
 #define PARE_RUNTIME_KERNELS_LANES_ATTEND_H
 
+#include "runtime/kernels/lanes_random.h"
 #include "runtime/kernels/lanes_rows.h"
 #include "runtime/kernels/unroll.h"
 
@@ -147,37 +148,47 @@ LANES_INLINE void out_rows(const PareAttend *a, size_t r, size_t first, size_t l
         out_tile(a, r, first, last, d, a->D - d, rows, 1);
 }
 
-/* `rows` rows from r on, at most LANES_OUT_ROWS. The keys that all of them see are those with
- * common_first <= j < common_last, for first and last never decrease from row to row. */
-static void attend_tile(const PareAttend *a, size_t r, size_t rows) {
+/* Adds the values to the outputs of `rows` rows from r on, at most LANES_OUT_ROWS. The keys that
+ * all of them see are those with common_first <= j < common_last, for first and last never decrease
+ * from row to row. */
+static void add_values(const PareAttend *a, size_t r, size_t rows) {
     size_t first, last, common_first, common_last;
     pare_attend_range(a, r, &first, &common_last);
     pare_attend_range(a, r + rows - 1, &common_first, &last);
-    size_t i = 0;
-    for (; i + LANES_SCORE_ROWS <= rows; i += LANES_SCORE_ROWS)
-        score_rows(a, r + i, first, last, LANES_SCORE_ROWS);
-    for (; i < rows; i++)
-        score_rows(a, r + i, first, last, 1);
     if (rows < LANES_OUT_ROWS || common_first >= common_last)
         common_first = common_last = last; /* nothing is worth doing together */
-    for (i = 0; i < rows; i++) {
+    for (size_t i = 0; i < rows; i++) {
         pare_attend_range(a, r + i, &first, &last);
-        float *p = a->scratch + (r + i) * a->keys + first;
-        softmax(p, p, last - first);
-        if (a->dropout)
-            pare_kernels_variant(0)->dropout(p, p, a->dropout,
-                                             a->dropout_index + (r + i) * a->dropout_stride + first,
-                                             last - first);
-        memset(a->out + (r + i) * a->out_stride, 0, a->D * sizeof *a->out);
         out_rows(a, r + i, first, last < common_first ? last : common_first, 1);
     }
     if (common_first == common_last)
         return;
     out_rows(a, r, common_first, common_last, LANES_OUT_ROWS);
-    for (i = 0; i < rows; i++) {
+    for (size_t i = 0; i < rows; i++) {
         pare_attend_range(a, r + i, &first, &last);
         out_rows(a, r + i, common_last, last, 1);
     }
+}
+
+static void attend_tile(const PareAttend *a, size_t r, size_t rows) {
+    size_t first, last, unused;
+    pare_attend_range(a, r, &first, &unused);
+    pare_attend_range(a, r + rows - 1, &unused, &last);
+    size_t i = 0;
+    for (; i + LANES_SCORE_ROWS <= rows; i += LANES_SCORE_ROWS)
+        score_rows(a, r + i, first, last, LANES_SCORE_ROWS);
+    for (; i < rows; i++)
+        score_rows(a, r + i, first, last, 1);
+    for (i = 0; i < rows; i++) {
+        pare_attend_range(a, r + i, &first, &last);
+        float *p = a->scratch + (r + i) * a->keys + first;
+        softmax(p, p, last - first);
+        if (a->dropout)
+            dropout(p, p, a->dropout, a->dropout_index + (r + i) * a->dropout_stride + first,
+                    last - first);
+        memset(a->out + (r + i) * a->out_stride, 0, a->D * sizeof *a->out);
+    }
+    add_values(a, r, rows);
 }
 
 static void attend(const PareAttend *a) {

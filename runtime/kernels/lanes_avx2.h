@@ -9,7 +9,14 @@
 
 #include "runtime/kernels/kernels_math.h"
 
-enum { LANES = 16, LANES_SCORE_ROWS = 1, LANES_OUT_ROWS = 2, LANES_OUT_GROUPS = 2 };
+enum {
+    LANES = 16,
+    LANES_SCORE_ROWS = 1,
+    LANES_OUT_ROWS = 2,
+    LANES_OUT_GROUPS = 2,
+    LANES_DOT_ROWS = 1,
+    LANES_PRODUCT_ROWS = 4
+};
 
 typedef struct {
     __m256 lo, hi;
@@ -178,6 +185,69 @@ static inline __m128i lanes_to_i8(Lanes v) {
     __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
     words = _mm256_permute4x64_epi64(words, 0xd8);
     return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+
+static inline __m256 lanes_join2(const float *a, const float *b) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+}
+
+static inline Lanes lanes_join4(const float *a, const float *b, const float *c, const float *d) {
+    return (Lanes){lanes_join2(a, b), lanes_join2(c, d)};
+}
+
+static inline Lanes lanes_zip_low(Lanes a, Lanes b) {
+    return (Lanes){_mm256_unpacklo_ps(a.lo, b.lo), _mm256_unpacklo_ps(a.hi, b.hi)};
+}
+
+static inline Lanes lanes_zip_high(Lanes a, Lanes b) {
+    return (Lanes){_mm256_unpackhi_ps(a.lo, b.lo), _mm256_unpackhi_ps(a.hi, b.hi)};
+}
+
+static inline Lanes lanes_pair_low(Lanes a, Lanes b) {
+    return (Lanes){_mm256_shuffle_ps(a.lo, b.lo, 0x44), _mm256_shuffle_ps(a.hi, b.hi, 0x44)};
+}
+
+static inline Lanes lanes_pair_high(Lanes a, Lanes b) {
+    return (Lanes){_mm256_shuffle_ps(a.lo, b.lo, 0xee), _mm256_shuffle_ps(a.hi, b.hi, 0xee)};
+}
+
+/* Four blocks. */
+static inline Lanes lanes_random4(uint64_t seed, uint64_t stream, uint64_t block) {
+    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m2 = _mm256_set1_epi64x(0xCD9E8D57);
+    __m256i c0 =
+        _mm256_add_epi64(_mm256_set1_epi64x((long long)block), _mm256_setr_epi64x(0, 2, 1, 3));
+    __m256i c1 = _mm256_srli_epi64(c0, 32), c2 = _mm256_set1_epi64x((long long)stream);
+    __m256i c3 = _mm256_srli_epi64(c2, 32);
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
+        __m256i a = _mm256_mul_epu32(c0, m0), b = _mm256_mul_epu32(c2, m2);
+        __m256i key0 = _mm256_set1_epi64x((long long)k0), key1 = _mm256_set1_epi64x((long long)k1);
+        c0 = _mm256_xor_si256(_mm256_srli_epi64(b, 32), _mm256_xor_si256(c1, key0));
+        c1 = b;
+        c2 = _mm256_xor_si256(_mm256_srli_epi64(a, 32), _mm256_xor_si256(c3, key1));
+        c3 = a;
+    }
+    __m256i low = _mm256_blend_epi32(c0, _mm256_slli_epi64(c1, 32), 0xaa);
+    __m256i high = _mm256_blend_epi32(c2, _mm256_slli_epi64(c3, 32), 0xaa);
+    return (Lanes){_mm256_castsi256_ps(_mm256_unpacklo_epi64(low, high)),
+                   _mm256_castsi256_ps(_mm256_unpackhi_epi64(low, high))};
+}
+
+static inline void lanes_random(uint64_t seed, uint64_t stream, uint64_t block, Lanes words[2]) {
+    words[0] = lanes_random4(seed, stream, block);
+    words[1] = lanes_random4(seed, stream, block + 4);
+}
+
+static inline __m256 lanes_half_if_kept(__m256 words, __m256i limit, __m256 v) {
+    __m256i w = _mm256_castps_si256(words);
+    __m256i kept = _mm256_cmpeq_epi32(_mm256_max_epu32(w, limit), w);
+    return _mm256_and_ps(v, _mm256_castsi256_ps(kept));
+}
+
+static inline Lanes lanes_if_kept(Lanes words, uint32_t threshold, Lanes v) {
+    __m256i limit = _mm256_set1_epi32((int)threshold);
+    return (Lanes){lanes_half_if_kept(words.lo, limit, v.lo),
+                   lanes_half_if_kept(words.hi, limit, v.hi)};
 }
 
 #endif

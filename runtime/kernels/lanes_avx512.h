@@ -10,8 +10,16 @@
 #include "runtime/kernels/kernels_math.h"
 
 /* How many rows attention takes together: for the scores (times 4 keys) and for the output (times
- * LANES_OUT_GROUPS groups of 16 columns). */
-enum { LANES = 16, LANES_SCORE_ROWS = 6, LANES_OUT_ROWS = 6, LANES_OUT_GROUPS = 4 };
+ * LANES_OUT_GROUPS groups of 16 columns); and its backward pass for the scores and for dP, both
+ * times 16 keys. */
+enum {
+    LANES = 16,
+    LANES_SCORE_ROWS = 6,
+    LANES_OUT_ROWS = 6,
+    LANES_OUT_GROUPS = 4,
+    LANES_DOT_ROWS = 4,
+    LANES_PRODUCT_ROWS = 8
+};
 
 typedef __m512 Lanes;
 
@@ -38,6 +46,11 @@ static inline Lanes lanes_load_part(const float *p, size_t n, Lanes fill) {
 
 static inline void lanes_store_part(float *p, size_t n, Lanes v) {
     _mm512_mask_storeu_ps(p, lanes_mask(n), v);
+}
+
+/* The first n lanes of a, the others of b. */
+static inline Lanes lanes_blend(Lanes a, Lanes b, size_t n) {
+    return _mm512_mask_mov_ps(b, lanes_mask(n), a);
 }
 
 /* Lanes n and up become +0. */
@@ -135,6 +148,61 @@ static inline uint32_t lanes_fold_max_bits(Lanes v) {
 /* Rounded to nearest even, to 16 bytes; every lane is within [-127, 127]. */
 static inline __m128i lanes_to_i8(Lanes v) {
     return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+}
+
+/* Lanes 0-3 from a, 4-7 from b, 8-11 from c, 12-15 from d. */
+static inline Lanes lanes_join4(const float *a, const float *b, const float *c, const float *d) {
+    __m256 ab = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+    __m256 cd = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(c)), _mm_loadu_ps(d), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(ab), cd, 1);
+}
+
+/* In each four lanes: a0 b0 a1 b1; a2 b2 a3 b3; a0 a1 b0 b1; a2 a3 b2 b3. */
+static inline Lanes lanes_zip_low(Lanes a, Lanes b) {
+    return _mm512_unpacklo_ps(a, b);
+}
+
+static inline Lanes lanes_zip_high(Lanes a, Lanes b) {
+    return _mm512_unpackhi_ps(a, b);
+}
+
+static inline Lanes lanes_pair_low(Lanes a, Lanes b) {
+    return _mm512_shuffle_ps(a, b, 0x44);
+}
+
+static inline Lanes lanes_pair_high(Lanes a, Lanes b) {
+    return _mm512_shuffle_ps(a, b, 0xee);
+}
+
+/* The 32 words of blocks block .. block + 7 of pare_random_block, in order, as bits. Each 64-bit
+ * lane carries a block's word in its low half, where the multiplication reads it; what gathers in
+ * the high half never comes down. The order of the blocks puts the result in order. */
+static inline void lanes_random(uint64_t seed, uint64_t stream, uint64_t block, Lanes words[2]) {
+    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m2 = _mm512_set1_epi64(0xCD9E8D57);
+    __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64((long long)block),
+                                  _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
+    __m512i c1 = _mm512_srli_epi64(c0, 32), c2 = _mm512_set1_epi64((long long)stream);
+    __m512i c3 = _mm512_srli_epi64(c2, 32);
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
+        __m512i a = _mm512_mul_epu32(c0, m0), b = _mm512_mul_epu32(c2, m2);
+        __m512i key0 = _mm512_set1_epi64((long long)k0), key1 = _mm512_set1_epi64((long long)k1);
+        c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(b, 32), c1, key0, 0x96); /* xor */
+        c1 = b;
+        c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(a, 32), c3, key1, 0x96);
+        c3 = a;
+    }
+    __m512i low = _mm512_mask_blend_epi32(0xaaaa, c0, _mm512_slli_epi64(c1, 32));
+    __m512i high = _mm512_mask_blend_epi32(0xaaaa, c2, _mm512_slli_epi64(c3, 32));
+    words[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi64(low, high));
+    words[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi64(low, high));
+}
+
+/* v where the bits of `words`, as an unsigned integer, are not below the threshold; +0 elsewhere.
+ */
+static inline Lanes lanes_if_kept(Lanes words, uint32_t threshold, Lanes v) {
+    __m512i limit = _mm512_set1_epi32((int)threshold);
+    return _mm512_maskz_mov_ps(_mm512_cmpge_epu32_mask(_mm512_castps_si512(words), limit), v);
 }
 
 #endif

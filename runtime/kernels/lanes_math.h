@@ -1,7 +1,5 @@
 /* kernels_math.h for sixteen lanes: the same operations in the same order, over the names that
- * lanes_avx2.h or lanes_avx512.h (included before this) gives.
- *
- *  */
+ * lanes_avx2.h or lanes_avx512.h (included before this) gives. */
 #ifndef PARE_RUNTIME_KERNELS_LANES_MATH_H
 #define PARE_RUNTIME_KERNELS_LANES_MATH_H
 
@@ -16,6 +14,10 @@ LANES_INLINE float lanes_fold(Lanes v) {
     __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
     __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
     return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+LANES_INLINE Lanes lanes_abs(Lanes x) {
+    return lanes_xor(x, lanes_and(x, lanes_set1(-0.0f)));
 }
 
 LANES_INLINE Lanes lanes_exp_reduce(Lanes x, Lanes *r, Lanes *rounded) {
@@ -55,8 +57,8 @@ LANES_INLINE Lanes lanes_logistic(Lanes x, Lanes u) {
     return lanes_div(x, lanes_add(lanes_set1(1.0f), e));
 }
 
-LANES_INLINE Lanes lanes_gelu(Lanes x) {
-    Lanes a = lanes_xor(x, lanes_and(x, lanes_set1(-0.0f)));
+LANES_INLINE Lanes lanes_phi(Lanes x) {
+    Lanes a = lanes_abs(x);
     Lanes q = lanes_fma(lanes_set1(PARE_PHI_C10), a, lanes_set1(PARE_PHI_C9));
     q = lanes_fma(q, a, lanes_set1(PARE_PHI_C8));
     q = lanes_fma(q, a, lanes_set1(PARE_PHI_C7));
@@ -69,7 +71,11 @@ LANES_INLINE Lanes lanes_gelu(Lanes x) {
     Lanes e = lanes_exp(lanes_mul(q, a));
     Lanes below = lanes_mul(lanes_set1(0.5f), e);
     Lanes above = lanes_fma(lanes_set1(-0.5f), e, lanes_set1(1.0f));
-    return lanes_mul(x, lanes_if_negative(x, below, above));
+    return lanes_if_negative(x, below, above);
+}
+
+LANES_INLINE Lanes lanes_gelu(Lanes x) {
+    return lanes_mul(x, lanes_phi(x));
 }
 
 LANES_INLINE Lanes lanes_gelu_tanh(Lanes x) {
@@ -99,6 +105,59 @@ LANES_INLINE Lanes lanes_activate(PareActivation act, Lanes x) {
         break;
     }
     return x;
+}
+
+LANES_INLINE Lanes lanes_bell(Lanes u) {
+    Lanes e = lanes_exp(lanes_or(u, lanes_set1(-0.0f)));
+    Lanes t = lanes_add(lanes_set1(1.0f), e);
+    return lanes_div(e, lanes_mul(t, t));
+}
+
+LANES_INLINE Lanes lanes_logistic_slope(Lanes x, Lanes u, Lanes du) {
+    const Lanes one = lanes_set1(1.0f);
+    Lanes s = lanes_logistic(one, u);
+    return lanes_fma(lanes_mul(x, s), lanes_mul(lanes_sub(one, s), du), s);
+}
+
+LANES_INLINE Lanes lanes_gelu_slope(Lanes x) {
+    Lanes e = lanes_exp(lanes_mul(lanes_mul(x, x), lanes_set1(-0.5f)));
+    return lanes_fma(x, lanes_mul(lanes_set1(PARE_PHI_ROOT), e), lanes_phi(x));
+}
+
+LANES_INLINE Lanes lanes_gelu_tanh_slope(Lanes x) {
+    const Lanes one = lanes_set1(1.0f), twice = lanes_set1(2.0f * PARE_GELU_ROOT);
+    Lanes square = lanes_mul(x, x);
+    Lanes cubic = lanes_mul(lanes_fma(lanes_set1(PARE_GELU_CUBE), square, one), x);
+    Lanes slope = lanes_fma(lanes_set1(3.0f * PARE_GELU_CUBE), square, one);
+    return lanes_logistic_slope(x, lanes_mul(twice, cubic), lanes_mul(twice, slope));
+}
+
+LANES_INLINE Lanes lanes_slope(PareActivation act, Lanes x) {
+    const Lanes one = lanes_set1(1.0f);
+    x = lanes_max(lanes_set1(-PARE_SLOPE_MAX), x);
+    x = lanes_min(lanes_set1(PARE_SLOPE_MAX), x);
+    switch (act) {
+    case PARE_ACT_RELU:
+        return lanes_if_negative(lanes_xor(x, lanes_set1(-0.0f)), one, lanes_set1(0.0f));
+    case PARE_ACT_GELU:
+        return lanes_gelu_slope(x);
+    case PARE_ACT_GELU_TANH:
+        return lanes_gelu_tanh_slope(x);
+    case PARE_ACT_GELU_QUICK: {
+        const Lanes factor = lanes_set1(PARE_GELU_QUICK);
+        return lanes_logistic_slope(x, lanes_mul(factor, x), factor);
+    }
+    case PARE_ACT_SILU:
+        return lanes_logistic_slope(x, x, one);
+    case PARE_ACT_TANH:
+        return lanes_mul(lanes_set1(4.0f), lanes_bell(lanes_add(x, x)));
+    case PARE_ACT_SIGMOID:
+        return lanes_bell(x);
+    case PARE_ACT_IDENTITY:
+    case PARE_ACT_COUNT:
+        break;
+    }
+    return one;
 }
 
 #endif

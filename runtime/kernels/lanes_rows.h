@@ -222,15 +222,25 @@ static inline uint32_t largest_bits(const float *x, size_t K) {
     return lanes_fold_max_bits(max);
 }
 
-static inline void quantize_row(int8_t *q, size_t ldq, float *scale_out, const float *x, size_t K) {
+/* The scale of a row; `*inverse` is what its elements are multiplied by, 0 if all of them count as
+ * zero (scale 0) or one is no number (scale NaN). */
+static inline float quantize_scale(const float *x, size_t K, float *inverse) {
     uint32_t largest = largest_bits(x, K);
-    float a = pare_math_from_bits(largest), inverse = 127.0f / a;
-    if (largest >= 0x7f800000u || inverse > FLT_MAX) {
+    float a = pare_math_from_bits(largest), factor = 127.0f / a;
+    int ordinary = largest < 0x7f800000u && factor <= FLT_MAX;
+    *inverse = ordinary ? factor : 0.0f;
+    if (ordinary)
+        return a / 127.0f;
+    return largest >= 0x7f800000u ? NAN : 0.0f;
+}
+
+static inline void quantize_row(int8_t *q, size_t ldq, float *scale_out, const float *x, size_t K) {
+    float inverse;
+    *scale_out = quantize_scale(x, K, &inverse);
+    if (inverse == 0.0f) {
         memset(q, 0, ldq);
-        *scale_out = largest >= 0x7f800000u ? NAN : 0.0f;
         return;
     }
-    *scale_out = a / 127.0f;
     const Lanes factor = lanes_set1(inverse);
     size_t i = 0;
     for (; i + LANES <= K; i += LANES) {
