@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/buffer.h"
+#include "formats/pickle_text.h"
 #include "formats/tensor_names.h"
 
 enum {
@@ -30,6 +31,7 @@ typedef struct {
     size_t mark_count;
     ParePickle *block; /* unused nodes */
     size_t block_left, nodes, items;
+    ParePickleList *persistent; /* NULL: nobody asked */
     bool stopped;
 } Machine;
 
@@ -181,19 +183,37 @@ static bool do_int(Machine *m, unsigned bytes) {
     return push(m, v);
 }
 
-/* Two's complement, as many bytes as it takes; more than eight are no size that we could use. */
+/* Bytes or characters that the input holds anyway. */
+static bool push_borrowed(Machine *m, ParePickleKind kind, const void *text, size_t size) {
+    ParePickle *v = new_node(m, kind);
+    if (v != NULL) {
+        v->text = text;
+        v->size = (uint32_t)size;
+    }
+    return push(m, v);
+}
+
+static bool push_int(Machine *m, int64_t value) {
+    ParePickle *v = new_node(m, PARE_PICKLE_INT);
+    if (v != NULL)
+        v->integer = value;
+    return push(m, v);
+}
+
+/* Two's complement, as many bytes as it takes. */
 static bool do_long(Machine *m, unsigned length_bytes) {
     size_t length = length_bytes == 1 ? pare_cursor_u8(&m->in) : pare_cursor_u32(&m->in);
-    const uint8_t *bytes = length > 8 ? NULL : pare_cursor_take(&m->in, length);
-    if (length > 8 || (bytes == NULL && length > 0))
-        return fail(m, "an integer has more than 64 bits or is cut off");
+    const uint8_t *bytes = length == 0 ? NULL : pare_cursor_take(&m->in, length);
+    int64_t integer;
+    if (bytes == NULL && length > 0)
+        return fail(m, "an integer is cut off");
+    if (length > 8)
+        return push_borrowed(m, PARE_PICKLE_BIG_INT, bytes, length);
     uint64_t value = length > 0 && (bytes[length - 1] & 0x80) != 0 ? UINT64_MAX : 0;
     for (size_t i = length; i-- > 0;)
         value = value << 8 | bytes[i];
-    ParePickle *v = new_node(m, PARE_PICKLE_INT);
-    if (v != NULL)
-        memcpy(&v->integer, &value, sizeof value);
-    return push(m, v);
+    memcpy(&integer, &value, sizeof integer);
+    return push_int(m, integer);
 }
 
 static bool do_float(Machine *m, unsigned argument) {
@@ -213,14 +233,10 @@ static bool push_content(Machine *m, unsigned length_bytes, ParePickleKind kind)
                                           : pare_cursor_u64(&m->in);
     if (m->in.bad || length > pare_cursor_left(&m->in) || length > UINT32_MAX)
         return fail(m, "a text is cut off");
-    ParePickle *v = new_node(m, kind);
-    if (v == NULL)
-        return false;
-    v->text = (const char *)m->in.at;
-    v->size = (uint32_t)length;
+    const uint8_t *content = m->in.at;
     if (length > 0)
         pare_cursor_take(&m->in, (size_t)length);
-    return push(m, v);
+    return push_borrowed(m, kind, content, (size_t)length);
 }
 
 static bool do_text(Machine *m, unsigned length_bytes) {
@@ -229,6 +245,71 @@ static bool do_text(Machine *m, unsigned length_bytes) {
 
 static bool do_bytes(Machine *m, unsigned length_bytes) {
     return push_content(m, length_bytes, PARE_PICKLE_BYTES);
+}
+
+/* ---- Handlers: constants as text (protocols 0 and 1) ---- */
+
+/* A line of text up to its '\n', which is not counted. */
+static const char *take_line(Machine *m, size_t *size) {
+    size_t left = pare_cursor_left(&m->in);
+    const uint8_t *begin = m->in.at, *end = left == 0 ? NULL : memchr(begin, '\n', left);
+    if (end == NULL || end - begin > INT32_MAX) {
+        fail(m, "a line does not end");
+        return NULL;
+    }
+    *size = (size_t)(end - begin);
+    pare_cursor_take(&m->in, *size + 1);
+    return (const char *)begin;
+}
+
+/* INT and LONG; the former also writes truth values, as 00 and 01. */
+static bool do_text_int(Machine *m, unsigned is_long) {
+    size_t size = 0;
+    int64_t value;
+    const char *line = take_line(m, &size);
+    if (line == NULL)
+        return false;
+    if (!is_long && size == 2 && line[0] == '0' && (line[1] == '0' || line[1] == '1'))
+        return do_bool(m, line[1] == '1');
+    if (is_long && size > 0 && line[size - 1] == 'L')
+        size--;
+    switch (pare_pickle_parse_int(line, size, &value)) {
+    case PARE_PICKLE_NUMBER:
+        return push_int(m, value);
+    case PARE_PICKLE_NUMBER_BIG:
+        return push_borrowed(m, PARE_PICKLE_BIG_INT, line, size);
+    default:
+        return fail(m, "a number is not written as one");
+    }
+}
+
+static bool do_text_float(Machine *m, unsigned argument) {
+    size_t size;
+    double value;
+    (void)argument;
+    const char *line = take_line(m, &size);
+    if (line == NULL)
+        return false;
+    if (!pare_pickle_parse_float(line, size, &value))
+        return fail(m, "a number is not written as one");
+    ParePickle *v = new_node(m, PARE_PICKLE_FLOAT);
+    if (v != NULL)
+        v->number = value;
+    return push(m, v);
+}
+
+/* STRING, in quotes and with Python's escapes, and UNICODE, with \u escapes only. */
+static bool do_text_string(Machine *m, unsigned quoted) {
+    size_t size;
+    const char *line = take_line(m, &size);
+    if (line == NULL)
+        return false;
+    char *text = pare_arena_alloc(m->arena, size + 1, 2); /* Latin-1 may double in UTF-8 */
+    if (text == NULL)
+        return out_of_memory(m);
+    if (!pare_pickle_unescape(line, size, quoted != 0, text, &size))
+        return fail(m, "a text is not written as one");
+    return push_borrowed(m, PARE_PICKLE_TEXT, text, size);
 }
 
 /* ---- Handlers: the stack and the memo ---- */
@@ -288,16 +369,44 @@ static bool do_put(Machine *m, unsigned bytes) {
     return store(m, bytes == 1 ? pare_cursor_u8(&m->in) : pare_cursor_u32(&m->in));
 }
 
+/* PUT and GET: the index as text. */
+static bool take_index(Machine *m, size_t *index) {
+    size_t size;
+    int64_t value;
+    const char *line = take_line(m, &size);
+    if (line == NULL)
+        return false;
+    if (pare_pickle_parse_int(line, size, &value) != PARE_PICKLE_NUMBER || value < 0)
+        return fail(m, "a memo index is not a number");
+    *index = (size_t)value;
+    return true;
+}
+
+static bool do_text_put(Machine *m, unsigned argument) {
+    size_t index;
+    (void)argument;
+    return take_index(m, &index) && store(m, index);
+}
+
 static bool do_memoize(Machine *m, unsigned argument) {
     (void)argument;
     return store(m, m->memo_next);
 }
 
-static bool do_get(Machine *m, unsigned bytes) {
-    size_t index = bytes == 1 ? pare_cursor_u8(&m->in) : pare_cursor_u32(&m->in);
+static bool fetch(Machine *m, size_t index) {
     if (index >= m->memo_capacity || m->memo[index] == NULL)
         return fail(m, "a memo entry is missing");
     return push(m, m->memo[index]);
+}
+
+static bool do_get(Machine *m, unsigned bytes) {
+    return fetch(m, bytes == 1 ? pare_cursor_u8(&m->in) : pare_cursor_u32(&m->in));
+}
+
+static bool do_text_get(Machine *m, unsigned argument) {
+    size_t index;
+    (void)argument;
+    return take_index(m, &index) && fetch(m, index);
 }
 
 /* ---- Handlers: containers ---- */
@@ -324,6 +433,10 @@ static bool add_items(Machine *m, ParePickleKind kind, size_t count) {
     if (available(m) <= count)
         return fail(m, "the stack is empty");
     ParePickle *v = m->stack[m->depth - count - 1];
+    if (v->kind == PARE_PICKLE_CALL) { /* an object of a class that is kept inert */
+        m->depth -= count;
+        return true;
+    }
     if (v->kind != kind)
         return fail(m, "items are added to something else");
     if (kind == PARE_PICKLE_DICT && count % 2 != 0)
@@ -349,16 +462,33 @@ static bool do_add_marked(Machine *m, unsigned kind) {
 
 /* ---- Handlers: globals and calls ---- */
 
+static bool is_below(const char *package, const char *module, size_t size) {
+    size_t length = strlen(package);
+    return size >= length && memcmp(module, package, length) == 0 &&
+           (size == length || module[length] == '.');
+}
+
+static const ParePickleGlobal *find_global(const ParePickleAllowList *allowed, const char *module,
+                                           size_t module_size, const char *name, size_t name_size) {
+    for (size_t i = 0; i < allowed->count && name_size > 0; i++) {
+        const ParePickleGlobal *g = &allowed->globals[i];
+        if (g->name[0] == name[0] && strlen(g->name) == name_size &&
+            memcmp(g->name, name, name_size) == 0 && strlen(g->module) == module_size &&
+            memcmp(g->module, module, module_size) == 0)
+            return g;
+    }
+    if (allowed->package != NULL && is_below(allowed->package->module, module, module_size))
+        return allowed->package;
+    return NULL;
+}
+
 static bool push_global(Machine *m, const char *module, size_t module_size, const char *name,
                         size_t name_size) {
-    for (size_t i = 0; i < m->allowed->count; i++) {
-        const ParePickleGlobal *g = &m->allowed->globals[i];
-        if (strlen(g->module) != module_size || memcmp(g->module, module, module_size) != 0 ||
-            strlen(g->name) != name_size || memcmp(g->name, name, name_size) != 0)
-            continue;
+    const ParePickleGlobal *found = find_global(m->allowed, module, module_size, name, name_size);
+    if (found != NULL) {
         ParePickle *v = new_node(m, PARE_PICKLE_GLOBAL);
         if (v != NULL)
-            v->global = g;
+            v->global = found;
         return push(m, v);
     }
     char shown_module[128], shown_name[128];
@@ -367,19 +497,6 @@ static bool push_global(Machine *m, const char *module, size_t module_size, cons
                    pare_name_show(module, module_size, shown_module, sizeof shown_module),
                    pare_name_show(name, name_size, shown_name, sizeof shown_name));
     return false;
-}
-
-/* A line of text up to its '\n', which is not counted. */
-static const char *take_line(Machine *m, size_t *size) {
-    size_t left = pare_cursor_left(&m->in);
-    const uint8_t *begin = m->in.at, *end = left == 0 ? NULL : memchr(begin, '\n', left);
-    if (end == NULL) {
-        fail(m, "a line does not end");
-        return NULL;
-    }
-    *size = (size_t)(end - begin);
-    pare_cursor_take(&m->in, *size + 1);
-    return (const char *)begin;
 }
 
 static bool do_global(Machine *m, unsigned argument) {
@@ -400,33 +517,116 @@ static bool do_stack_global(Machine *m, unsigned argument) {
     return push_global(m, module->text, module->size, name->text, name->size);
 }
 
-/* REDUCE and NEWOBJ: a node, not a call. */
-static bool do_call(Machine *m, unsigned argument) {
+/* Values that lie in a container already; the stack changes none of those. */
+static bool push_again(Machine *m, const ParePickle *v) {
+    return push(m, (ParePickle *)(uintptr_t)v);
+}
+
+/* What a dict is built from: pairs, as Python 2 pickles its OrderedDict, or another dict. Other
+ * arguments (the factory of a defaultdict) leave it empty. */
+static bool fill_dict(Machine *m, ParePickle *dict, const ParePickle *from) {
+    size_t count = 0;
+    if (from->kind == PARE_PICKLE_DICT) {
+        for (; count < from->size; count++)
+            if (!push_again(m, from->items[count]))
+                return false;
+    } else if (from->kind == PARE_PICKLE_LIST || from->kind == PARE_PICKLE_TUPLE) {
+        for (uint32_t i = 0; i < from->size; i++, count += 2) {
+            const ParePickle *pair = from->items[i];
+            if ((pair->kind != PARE_PICKLE_LIST && pair->kind != PARE_PICKLE_TUPLE) ||
+                pair->size != 2)
+                return fail(m, "a dict is built from something that is no pair");
+            if (!push_again(m, pair->items[0]) || !push_again(m, pair->items[1]))
+                return false;
+        }
+    } else if (from->kind != PARE_PICKLE_GLOBAL && from->kind != PARE_PICKLE_NONE) {
+        return fail(m, "a dict is built from something else");
+    }
+    return take_items(m, dict, count);
+}
+
+/* A global and its arguments: a node, not a call. */
+static ParePickle *new_call(Machine *m, const ParePickle *callable, const ParePickle *arguments) {
+    if (callable->kind != PARE_PICKLE_GLOBAL || arguments->kind != PARE_PICKLE_TUPLE) {
+        fail(m, "something is called that is no function");
+        return NULL;
+    }
+    if (callable->global->makes_dict) {
+        ParePickle *dict = new_node(m, PARE_PICKLE_DICT);
+        if (dict == NULL || arguments->size == 0)
+            return dict;
+        return fill_dict(m, dict, arguments->items[0]) ? dict : NULL;
+    }
+    ParePickle *v = new_node(m, PARE_PICKLE_CALL);
+    if (v == NULL || !push_again(m, callable) || !push_again(m, arguments) || !take_items(m, v, 2))
+        return NULL;
+    return v;
+}
+
+/* REDUCE and NEWOBJ; NEWOBJ_EX, whose third operand is a dict of named arguments. */
+static bool do_call(Machine *m, unsigned operands) {
+    if (available(m) < operands)
+        return fail(m, "the stack is empty");
+    const ParePickle *const *operand = (const ParePickle *const *)m->stack + m->depth - operands;
+    if (operands == 3 && operand[2]->kind != PARE_PICKLE_DICT)
+        return fail(m, "something is called that is no function");
+    ParePickle *v = new_call(m, operand[0], operand[1]);
+    if (v == NULL)
+        return false;
+    m->depth -= operands;
+    return push(m, v);
+}
+
+/* OBJ and INST: objects of Python 2's old classes, their arguments above a mark. */
+static bool do_old_object(Machine *m, unsigned is_named) {
+    size_t count;
+    if (is_named && !do_global(m, 0)) /* on top, where OBJ has it below the arguments */
+        return false;
+    if (!pop_mark(m, &count))
+        return false;
+    if (count == 0)
+        return fail(m, "the stack is empty");
+    const ParePickle *callable = m->stack[m->depth - (is_named ? 1 : count)];
+    if (is_named)
+        m->depth--;
+    ParePickle *arguments = new_node(m, PARE_PICKLE_TUPLE);
+    if (arguments == NULL || !take_items(m, arguments, count - 1))
+        return false;
+    if (!is_named)
+        m->depth--;
+    return push(m, new_call(m, callable, arguments));
+}
+
+/* Attributes of a dict (a state dict's `_metadata`) say nothing about tensors: dropped. An object
+ * keeps them as they are. */
+static bool do_build(Machine *m, unsigned argument) {
     (void)argument;
     if (available(m) < 2)
         return fail(m, "the stack is empty");
-    const ParePickle *callable = m->stack[m->depth - 2], *arguments = m->stack[m->depth - 1];
-    if (callable->kind != PARE_PICKLE_GLOBAL || arguments->kind != PARE_PICKLE_TUPLE)
-        return fail(m, "something is called that is no function");
-    if (callable->global->makes_dict) {
-        if (arguments->size != 0)
-            return fail(m, "a dict is built from arguments");
-        m->depth -= 2;
-        return do_constant(m, PARE_PICKLE_DICT);
-    }
-    ParePickle *v = new_node(m, PARE_PICKLE_CALL);
-    return v != NULL && take_items(m, v, 2) && push(m, v);
+    ParePickle *object = m->stack[m->depth - 2];
+    if (object->kind == PARE_PICKLE_CALL)
+        return object->size == 2 ? take_items(m, object, 1)
+                                 : fail(m, "an object is given attributes twice");
+    if (object->kind != PARE_PICKLE_DICT)
+        return fail(m, "what is no object is given attributes");
+    m->depth--;
+    return true;
 }
 
-/* Attributes of a dict (a state dict's `_metadata`) say nothing about tensors: dropped. */
-static bool do_build(Machine *m, unsigned argument) {
-    (void)argument;
-    if (pop(m) == NULL)
-        return false;
-    const ParePickle *object = top(m);
-    if (object == NULL)
-        return false;
-    return object->kind == PARE_PICKLE_DICT || fail(m, "an object is given attributes");
+static bool track(Machine *m, const ParePickle *v) {
+    ParePickleList *list = m->persistent;
+    if (list == NULL)
+        return true;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        const ParePickle **items = pare_realloc(list->items, capacity, sizeof *items);
+        if (items == NULL)
+            return out_of_memory(m);
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->count++] = v;
+    return true;
 }
 
 static bool do_persistent(Machine *m, unsigned argument) {
@@ -434,7 +634,14 @@ static bool do_persistent(Machine *m, unsigned argument) {
     if (available(m) == 0)
         return fail(m, "the stack is empty");
     ParePickle *v = new_node(m, PARE_PICKLE_PERSISTENT);
-    return v != NULL && take_items(m, v, 1) && push(m, v);
+    return v != NULL && take_items(m, v, 1) && track(m, v) && push(m, v);
+}
+
+static bool do_text_persistent(Machine *m, unsigned argument) {
+    size_t size;
+    const char *line = take_line(m, &size);
+    return line != NULL && push_borrowed(m, PARE_PICKLE_TEXT, line, size) &&
+           do_persistent(m, argument);
 }
 
 static bool do_stop(Machine *m, unsigned argument) {
@@ -497,10 +704,21 @@ static const struct {
     ['j'] = {do_get, 4},
     ['c'] = {do_global, 0},
     [0x93] = {do_stack_global, 0},
-    ['R'] = {do_call, 0},
-    [0x81] = {do_call, 0},
+    ['R'] = {do_call, 2},
+    [0x81] = {do_call, 2},
+    [0x92] = {do_call, 3},
+    ['o'] = {do_old_object, 0},
+    ['i'] = {do_old_object, 1},
     ['b'] = {do_build, 0},
     ['Q'] = {do_persistent, 0},
+    ['P'] = {do_text_persistent, 0},
+    ['I'] = {do_text_int, 0},
+    ['L'] = {do_text_int, 1},
+    ['F'] = {do_text_float, 0},
+    ['S'] = {do_text_string, 1},
+    ['V'] = {do_text_string, 0},
+    ['p'] = {do_text_put, 0},
+    ['g'] = {do_text_get, 0},
 };
 
 static bool run(Machine *m) {
@@ -521,9 +739,10 @@ static bool run(Machine *m) {
     return true;
 }
 
-PareStatus pare_pickle_load(const void *bytes, size_t size, const char *where,
-                            const ParePickleAllowList *allowed, PareArena *arena,
-                            const ParePickle **out, size_t *used, PareError *err) {
+PareStatus pare_pickle_load_tracked(const void *bytes, size_t size, const char *where,
+                                    const ParePickleAllowList *allowed, PareArena *arena,
+                                    const ParePickle **out, size_t *used,
+                                    ParePickleList *persistent, PareError *err) {
     PareError own;
     Machine *m = pare_alloc(1, sizeof *m);
     if (m == NULL)
@@ -533,6 +752,7 @@ PareStatus pare_pickle_load(const void *bytes, size_t size, const char *where,
     m->where = where;
     m->allowed = allowed;
     m->arena = arena;
+    m->persistent = persistent;
     m->err = err == NULL ? &own : err;
     PareStatus status = run(m) ? PARE_OK : m->err->code;
     if (status == PARE_OK) {
@@ -546,10 +766,17 @@ PareStatus pare_pickle_load(const void *bytes, size_t size, const char *where,
     return status;
 }
 
+PareStatus pare_pickle_load(const void *bytes, size_t size, const char *where,
+                            const ParePickleAllowList *allowed, PareArena *arena,
+                            const ParePickle **out, size_t *used, PareError *err) {
+    return pare_pickle_load_tracked(bytes, size, where, allowed, arena, out, used, NULL, err);
+}
+
 const char *pare_pickle_kind_name(const ParePickle *v) {
-    static const char *const names[] = {
-        "None",   "a truth value", "an integer", "a float", "a text",    "bytes",    "a tuple",
-        "a list", "a set",         "a dict",     "a class", "a storage", "an object"};
+    static const char *const names[] = {"None",           "a truth value", "an integer", "a float",
+                                        "a long integer", "a text",        "bytes",      "a tuple",
+                                        "a list",         "a set",         "a dict",     "a class",
+                                        "a storage",      "an object"};
     return names[v->kind];
 }
 

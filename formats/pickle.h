@@ -1,9 +1,10 @@
 /* A pickle reader that executes nothing.
  *
  * Python's pickle is a program for a stack machine, and loading one may call any function. This
- * machine builds a tree of values instead. A global is only a name, must be on the caller's
- * allow-list, and a call of one becomes a node that the caller may interpret. The binary opcodes of
- * protocols 2 to 5 that data uses are known; everything else is refused. */
+ * machine builds a graph of values instead. A global is only a name, must be on the caller's
+ * allow-list, and a call of one becomes a node that the caller may interpret. All opcodes of
+ * protocols 0 to 5 that data uses are known; the extension registry and buffers outside of the
+ * stream are refused. */
 #ifndef PARE_FORMATS_PICKLE_H
 #define PARE_FORMATS_PICKLE_H
 
@@ -19,6 +20,7 @@ typedef enum {
     PARE_PICKLE_BOOL,       /* integer */
     PARE_PICKLE_INT,        /* integer */
     PARE_PICKLE_FLOAT,      /* number */
+    PARE_PICKLE_BIG_INT,    /* text, size: an integer of more than 64 bits, as it was written */
     PARE_PICKLE_TEXT,       /* text, size: UTF-8, unchecked, not terminated */
     PARE_PICKLE_BYTES,      /* text, size */
     PARE_PICKLE_TUPLE,      /* items, size */
@@ -27,11 +29,12 @@ typedef enum {
     PARE_PICKLE_DICT,       /* items, size: key, value, key, value, … */
     PARE_PICKLE_GLOBAL,     /* global */
     PARE_PICKLE_PERSISTENT, /* items[0]: the persistent id */
-    PARE_PICKLE_CALL        /* items[0]: a GLOBAL; items[1]: a TUPLE of arguments */
+    PARE_PICKLE_CALL /* items[0]: a GLOBAL; items[1]: a TUPLE of arguments; items[2], if size is
+                        3: the state that the object was given. Items that were added to the object
+                        are dropped. */
 } ParePickleKind;
 
-/* An entry of the allow-list. A call of one that `makes_dict` (without arguments) becomes a DICT.
- */
+/* An entry of the allow-list. A call of one that `makes_dict` becomes a DICT. */
 typedef struct {
     const char *module, *name;
     int code; /* the caller's */
@@ -54,7 +57,14 @@ struct ParePickle {
 typedef struct {
     const ParePickleGlobal *globals;
     size_t count;
+    /* May be NULL: stands for everything in the module `package->module` and those below it. */
+    const ParePickleGlobal *package;
 } ParePickleAllowList;
+
+typedef struct {
+    const ParePickle **items;
+    size_t count, capacity;
+} ParePickleList;
 
 /* Runs the pickle that `bytes` begin with. Values live in `arena`; texts point into `bytes`. The
  * graph may contain itself: walk it with a bound. `where` begins messages ("model.bin: data.pkl").
@@ -62,6 +72,12 @@ typedef struct {
 PareStatus pare_pickle_load(const void *bytes, size_t size, const char *where,
                             const ParePickleAllowList *allowed, PareArena *arena,
                             const ParePickle **out, size_t *used, PareError *err);
+/* The same, and every persistent id in the order of the stream: `persistent->items` is for the
+ * caller to pare_free, also after a failure. */
+PareStatus pare_pickle_load_tracked(const void *bytes, size_t size, const char *where,
+                                    const ParePickleAllowList *allowed, PareArena *arena,
+                                    const ParePickle **out, size_t *used,
+                                    ParePickleList *persistent, PareError *err);
 /* "a dict", "an integer", … for messages. */
 const char *pare_pickle_kind_name(const ParePickle *v);
 bool pare_pickle_text_is(const ParePickle *v, const char *text);

@@ -51,7 +51,7 @@ static const ParePickleGlobal globals[] = {
     {"torch", "bool", CODE_DTYPE + PARE_BOOL, false},
 };
 
-const ParePickleAllowList pare_torch_allow_list = {globals, sizeof globals / sizeof *globals};
+const ParePickleAllowList pare_torch_allow_list = {globals, sizeof globals / sizeof *globals, NULL};
 
 /* What is needed while one tensor is built. */
 typedef struct {
