@@ -35,9 +35,11 @@ typedef enum {
     PARE_TF_BIAS
 } PareTfRole;
 
-/* The reverse, with a first scope of our own (readers drop it) and never PARE_TF_FLAT, since
- * readers of [1, n] take [n] as well: `group` gets the top-level layer, `out` the variable's name
- * ("…/kernel:0") as Keras stores it under that group. false when one does not fit. */
+/* The reverse: `group` gets the top-level layer, `out` the variable's name ("…/kernel:0") as Keras
+ * stores it under that group. `name` is that of a model whose base has its prefix
+ * ("transformer.h.0…"): TensorFlow's base models are layers too. The first scope is our own, since
+ * readers drop it. The layout is never PARE_TF_FLAT: readers of [1, n] take [n] as well. false when
+ * one does not fit. */
 bool pare_tf_name_from_torch(const char *name, PareTfRole role, char *group, size_t group_size,
                              char *out, size_t size, PareTfLayout *layout);
 
