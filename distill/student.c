@@ -182,9 +182,9 @@ PareStatus pare_student_layers_parse(const char *text, const PareDescription *te
 /* -- copying -- */
 
 /* "encoder.layers.1.ffn.in.weight" of the student is "encoder.layers.7.…" of the teacher. */
-static bool source_name(void *context, const PareSlot *slot, char *name, size_t size) {
+static bool source_name(const PareStudentLayers *layers, const PareSlot *slot, char *name,
+                        size_t size) {
     static const char *const PREFIXES[PARE_STACKS] = {"encoder.layers.", "decoder.layers."};
-    const PareStudentLayers *layers = context;
     snprintf(name, size, "%s", slot->name);
     for (int s = 0; s < PARE_STACKS; s++) {
         size_t length = strlen(PREFIXES[s]), layer = 0;
@@ -198,26 +198,55 @@ static bool source_name(void *context, const PareSlot *slot, char *name, size_t 
     return true;
 }
 
-PareStatus pare_student_create(const PareModel *teacher, const PareStudentLayers *layers,
-                               PareWeights **out, PareError *err) {
-    PareDescription d = *pare_model_description(teacher);
-    PareArena *arena = pare_arena_create(0);
-    PareStatus st = arena ? PARE_OK : pare_memory_error(err, "a student");
-    PareStudentLayers copy = *layers;
-    PareWeightsFrom from = {.source = source_name, .context = &copy};
-    for (int s = 0; s < PARE_STACKS && !st; s++) {
-        PareStack *stack = &d.stacks[s];
+PareStatus pare_student_describe(const PareDescription *teacher, const PareStudentLayers *layers,
+                                 PareArena *arena, PareDescription *out, PareError *err) {
+    *out = *teacher;
+    out->arena = arena;
+    for (int s = 0; s < PARE_STACKS; s++) {
+        PareStack *stack = &out->stacks[s];
         const PareLayerChoice *c = &layers->stacks[s];
         if (!stack->present)
             continue;
         PareLayerShape *shapes = pare_arena_alloc(arena, c->count, sizeof *shapes);
         if (!shapes)
-            st = pare_memory_error(err, "a student");
-        for (uint32_t k = 0; k < c->count && !st; k++)
+            return pare_memory_error(err, "a student");
+        for (uint32_t k = 0; k < c->count; k++)
             shapes[k] = stack->layers[c->layers[k]];
         stack->layers = shapes;
         stack->layer_count = c->count;
     }
+    return PARE_OK;
+}
+
+/* The extra tensors are filled by whoever wants them. */
+typedef struct {
+    PareStudentLayers layers;
+    const PareWeightsFrom *extras;
+} Copy;
+
+static bool copy_source(void *context, const PareSlot *slot, char *name, size_t size) {
+    return source_name(&((Copy *)context)->layers, slot, name, size);
+}
+
+static void copy_fill(void *context, const char *name, uint64_t rows, uint64_t cols,
+                      float *values) {
+    const PareWeightsFrom *extras = ((Copy *)context)->extras;
+    extras->fill(extras->context, name, rows, cols, values);
+}
+
+PareStatus pare_student_create(const PareModel *teacher, const PareStudentLayers *layers,
+                               const PareWeightsFrom *extras, PareWeights **out, PareError *err) {
+    PareDescription d;
+    PareArena *arena = pare_arena_create(0);
+    Copy copy = {*layers, extras};
+    PareWeightsFrom from = {.source = copy_source, .fill = copy_fill, .context = &copy};
+    if (extras) {
+        from.extras = extras->extras;
+        from.extra_count = extras->extra_count;
+    }
+    PareStatus st =
+        arena ? pare_student_describe(pare_model_description(teacher), layers, arena, &d, err)
+              : pare_memory_error(err, "a student");
     if (!st)
         st = pare_weights_create(teacher, &d, &from, out, err);
     pare_arena_destroy(arena);

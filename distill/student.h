@@ -30,8 +30,12 @@ PareStatus pare_student_layers_parse(const char *text, const PareDescription *te
  * paper's table, otherwise evenly spaced with the last one last. out[count]. */
 void pare_student_supervisors(uint32_t of, uint32_t count, uint32_t *out);
 
-/* The student's parameters, copied from the teacher's. */
+/* The description of a student with these layers; its layer arrays are allocated in `arena`. */
+PareStatus pare_student_describe(const PareDescription *teacher, const PareStudentLayers *layers,
+                                 PareArena *arena, PareDescription *out, PareError *err);
+/* The student's parameters, copied from the teacher's; `extras` (may be NULL) gives what is trained
+ * beside them. */
 PareStatus pare_student_create(const PareModel *teacher, const PareStudentLayers *layers,
-                               PareWeights **out, PareError *err);
+                               const PareWeightsFrom *extras, PareWeights **out, PareError *err);
 
 #endif

@@ -1,0 +1,45 @@
+/* What the stage's files share; nobody else includes this. */
+#ifndef PARE_DISTILL_DISTILL_IMPL_H
+#define PARE_DISTILL_DISTILL_IMPL_H
+
+#include "core/buffer.h"
+#include "distill/distill.h"
+
+typedef struct {
+    const PareDistillOptions *o;
+    PareArena *arena;
+    PareModel *teacher,
+        *origin;           /* origin: the student as it was opened; NULL: made of the teacher */
+    const PareModel *like; /* whose settings the output has */
+    PareWeightsFrom from;  /* the projections that are trained with the student */
+    PareWeights *weights;
+    PareMatching matching;
+    PareParamGroups groups;
+    PareTokenizer *tokenizer; /* NULL: ids only */
+    PareExamplesTask task;
+    PareExamples *examples, *validation;
+    PareReferences references;
+    PareGeneration generation;
+    PareTrainSetup setup;
+    PareBuffer settings;
+    const char *state;
+    PareError *err;
+} PareDistill;
+
+/* -- distill_match.c -- */
+
+/* Lists the projections that hidden-state matching needs, before the student is made. */
+PareStatus pare_distill_projections(PareDistill *j);
+/* Pairs of layers, once the student is made. */
+PareStatus pare_distill_match(PareDistill *j);
+
+/* -- distill_data.c -- */
+PareStatus pare_distill_open_data(PareDistill *j);
+
+/* -- distill_write.c -- */
+
+/* What a resumed run must have, as JSON; and the path of the checkpoint. */
+PareStatus pare_distill_settings(PareDistill *j);
+PareStatus pare_distill_write(PareDistill *j, PareDistillResult *out);
+
+#endif
