@@ -2,8 +2,10 @@
  *
  *   kernel_speed [WORD]    only the lines whose "entry shape" contains WORD
  *
- * One thread; the best of the repetitions that fit into a fifth of a second. Matrix products count
- * a multiply-add as two operations; everything else counts the bytes it must read and write. */
+ * One thread; the best of the repetitions that fit into a fifth of a second. Matrix products and
+ * attention count a multiply-add as two operations (attention's backward pass has five products);
+ * other backward passes and dropout count elements; everything else counts the bytes that it must
+ * read and write. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +30,22 @@ typedef enum {
     SOFTMAX,
     LOG_SUM_EXP,
     ATTEND,
-    ATTEND_CAUSAL
+    ATTEND_CAUSAL,
+    ATTEND_DROPOUT,
+    ATTEND_BACK,
+    ATTEND_BACK_CAUSAL,
+    ATTEND_BACK_DROPOUT,
+    LAYER_NORM_BACK,
+    RMS_NORM_BACK,
+    RELU_BACK,
+    GELU_BACK,
+    GELU_TANH_BACK,
+    TANH_BACK,
+    GATED_BACK,
+    DROPOUT,
+    ADD_ROWS,
+    ADD_SCALED,
+    SIMULATE
 } Entry;
 
 typedef struct {
@@ -70,11 +87,34 @@ static const Line lines[] = {
     {ATTEND, "attend", 128, 26, 128},
     {ATTEND_CAUSAL, "attend causal", 512, 64, 512},
     {ATTEND_CAUSAL, "attend causal", 1, 64, 512},
+    {ATTEND_DROPOUT, "attend dropout", 256, 64, 256},
+    {ATTEND_BACK, "attend_backward", 15, 32, 15},
+    {ATTEND_BACK, "attend_backward", 32, 64, 32},
+    {ATTEND_BACK, "attend_backward", 60, 32, 60},
+    {ATTEND_BACK, "attend_backward", 60, 64, 60},
+    {ATTEND_BACK, "attend_backward", 256, 64, 256},
+    {ATTEND_BACK, "attend_backward", 1024, 64, 1024},
+    {ATTEND_BACK_CAUSAL, "attend_backward causal", 60, 64, 60},
+    {ATTEND_BACK_CAUSAL, "attend_backward causal", 1024, 64, 1024},
+    {ATTEND_BACK_DROPOUT, "attend_backward dropout", 60, 64, 60},
+    {ATTEND_BACK_DROPOUT, "attend_backward dropout", 256, 64, 256},
+    {LAYER_NORM_BACK, "layer_norm_backward", 128, 768, 0},
+    {RMS_NORM_BACK, "rms_norm_backward", 128, 768, 0},
+    {RELU_BACK, "activate_backward relu", 128, 3072, 0},
+    {GELU_BACK, "activate_backward gelu", 128, 3072, 0},
+    {GELU_TANH_BACK, "activate_backward gelu_tanh", 128, 3072, 0},
+    {TANH_BACK, "activate_backward tanh", 128, 3072, 0},
+    {GATED_BACK, "activate_gated_backward gelu_tanh", 128, 3072, 0},
+    {DROPOUT, "dropout", 128, 768, 0},
+    {DROPOUT, "dropout", 1, 60, 0},
+    {ADD_ROWS, "add_rows", 128, 768, 0},
+    {ADD_SCALED, "add_scaled", 128, 768, 0},
+    {SIMULATE, "simulate_i8_rows", 128, 768, 0},
 };
 
 /* Room for the largest line; the values do not matter as long as they are ordinary. */
 typedef struct {
-    float *x, *y, *bias, *scales, *weights;
+    float *x, *y, *bias, *scales, *weights, *gradients;
     int8_t *bytes, *w;
     int32_t *sums;
 } Data;
@@ -104,12 +144,14 @@ static Data data_create(void) {
               allocate(FLOATS * sizeof(float)),
               allocate(COLUMNS * sizeof(float)),
               allocate(weights * 2),
+              allocate(FLOATS * sizeof(float)),
               allocate(FLOATS),
               allocate(weights),
               allocate(COLUMNS * sizeof(int32_t))};
     fill(d.x, FLOATS, 0.0f);
     fill(d.y, FLOATS, 0.0f);
     fill(d.bias, FLOATS, 0.5f);
+    fill(d.gradients, FLOATS, 0.0f);
     fill(d.scales, COLUMNS, 2.0f);
     for (size_t i = 0; i < weights; i++) {
         d.w[i] = (int8_t)((int)(i * 7919 % 255) - 127);
@@ -128,34 +170,101 @@ static void data_destroy(Data *d) {
     free(d->bias);
     free(d->scales);
     free(d->weights);
+    free(d->gradients);
     free(d->bytes);
     free(d->w);
     free(d->sums);
 }
 
-static void run_attend(const PareKernels *k, const Line *l, const Data *d) {
-    const PareAttend a = {.q = d->x,
-                          .out = d->y,
-                          .k = d->bias,
-                          .v = d->bias + (1u << 20),
-                          .q_stride = 768,
-                          .out_stride = 768,
-                          .k_stride = 768,
-                          .v_stride = 768,
-                          .rows = l->M,
-                          .keys = l->N,
-                          .D = l->K,
-                          .causal = l->entry == ATTEND_CAUSAL,
-                          .causal_offset = l->N - l->M,
-                          .scale = 0.125f,
-                          .scratch = d->y + (1u << 20)};
-    k->attend(&a);
+static const PareDropout a_tenth = {1, 2, 0x1999999au, 1.0f / 0.9f};
+
+static PareAttend attention(const Line *l, const Data *d) {
+    int causal = l->entry == ATTEND_CAUSAL || l->entry == ATTEND_BACK_CAUSAL;
+    int drops = l->entry == ATTEND_DROPOUT || l->entry == ATTEND_BACK_DROPOUT;
+    return (PareAttend){.q = d->x,
+                        .out = d->y,
+                        .k = d->bias,
+                        .v = d->bias + (1u << 20),
+                        .q_stride = 768,
+                        .out_stride = 768,
+                        .k_stride = 768,
+                        .v_stride = 768,
+                        .rows = l->M,
+                        .keys = l->N,
+                        .D = l->K,
+                        .causal = causal,
+                        .causal_offset = l->N - l->M,
+                        .scale = 0.125f,
+                        .scratch = d->y + (1u << 20),
+                        .dropout = drops ? &a_tenth : NULL,
+                        .dropout_stride = l->N};
+}
+
+/* The gradients grow with every call, slowly enough to stay ordinary. */
+static void run_attend_backward(const PareKernels *k, const Line *l, const Data *d) {
+    const PareAttendBackward b = {.forward = attention(l, d),
+                                  .dout = d->x + (1u << 20),
+                                  .dq = d->y,
+                                  .dk = d->gradients,
+                                  .dv = d->gradients + (1u << 20),
+                                  .scratch = d->y + (1u << 20)};
+    k->attend_backward(&b);
+}
+
+static void run_activate_backward(const PareKernels *k, PareActivation act, const Line *l,
+                                  const Data *d) {
+    k->activate_backward(act, d->y, d->x, d->bias, l->M * l->K);
+}
+
+static void run_training(const PareKernels *k, const Line *l, const Data *d) {
+    const size_t M = l->M, K = l->K;
+    switch (l->entry) {
+    case LAYER_NORM_BACK:
+        k->layer_norm_backward(d->y, d->gradients, d->gradients + K, d->x, d->bias, d->scales,
+                               1e-5f, M, K);
+        break;
+    case RMS_NORM_BACK:
+        k->rms_norm_backward(d->y, d->gradients, d->x, d->bias, d->scales, 1e-5f, M, K);
+        break;
+    case RELU_BACK:
+        run_activate_backward(k, PARE_ACT_RELU, l, d);
+        break;
+    case GELU_BACK:
+        run_activate_backward(k, PARE_ACT_GELU, l, d);
+        break;
+    case GELU_TANH_BACK:
+        run_activate_backward(k, PARE_ACT_GELU_TANH, l, d);
+        break;
+    case TANH_BACK:
+        run_activate_backward(k, PARE_ACT_TANH, l, d);
+        break;
+    case GATED_BACK:
+        k->activate_gated_backward(PARE_ACT_GELU_TANH, d->y, d->gradients, d->x, d->bias,
+                                   d->bias + M * K, M * K);
+        break;
+    case DROPOUT:
+        k->dropout(d->y, d->x, &a_tenth, M == 1 ? 3 : 0, M * K);
+        break;
+    case ADD_ROWS:
+        k->add_rows(d->gradients, d->x, K, M, K);
+        break;
+    case ADD_SCALED:
+        k->add_scaled(d->y, d->x, 1e-6f, M * K);
+        break;
+    case SIMULATE:
+        k->simulate_i8_rows(d->y, d->x, M, K);
+        break;
+    default:
+        run_attend_backward(k, l, d);
+        break;
+    }
 }
 
 static void run(const PareKernels *k, const Line *l, const Data *d) {
     const size_t M = l->M, K = l->K, N = l->N;
     const uint16_t *halves = (const uint16_t *)(const void *)d->weights;
     float max, logsum;
+    PareAttend attend;
     switch (l->entry) {
     case I8:
         k->gemm_i8(d->y, N, d->bytes, K, d->scales, d->w, d->scales, d->sums, d->bias, M, K, 0, N);
@@ -198,27 +307,42 @@ static void run(const PareKernels *k, const Line *l, const Data *d) {
         break;
     case ATTEND:
     case ATTEND_CAUSAL:
-        run_attend(k, l, d);
+    case ATTEND_DROPOUT:
+        attend = attention(l, d);
+        k->attend(&attend);
+        break;
+    default:
+        run_training(k, l, d);
         break;
     }
 }
 
-/* Operations (`*is_bytes` 0) or bytes of one call. Few rows are bound by reading weights. */
-static double work(const Line *l, int *is_bytes) {
+/* What one call does, in `*unit`s. Few rows are bound by reading weights. */
+static double work(const Line *l, const char **unit) {
     const double M = (double)l->M, K = (double)l->K, N = (double)l->N;
-    *is_bytes = 1;
+    *unit = "GB/s";
     switch (l->entry) {
     case I8:
     case F16:
     case BF16:
-        *is_bytes = l->M == 1 || N > 10000;
-        return *is_bytes ? K * N * (l->entry == I8 ? 1 : 2) : 2 * M * K * N;
+        if (l->M == 1 || N > 10000)
+            return K * N * (l->entry == I8 ? 1 : 2);
+        *unit = "GOP/s";
+        return 2 * M * K * N;
     case ATTEND:
-        *is_bytes = 0;
+    case ATTEND_DROPOUT:
+        *unit = "GOP/s";
         return 4 * M * K * N;
     case ATTEND_CAUSAL:
-        *is_bytes = 0;
+        *unit = "GOP/s";
         return 4 * M * K * (N - (M - 1) / 2);
+    case ATTEND_BACK:
+    case ATTEND_BACK_DROPOUT:
+        *unit = "GOP/s";
+        return 10 * M * K * N;
+    case ATTEND_BACK_CAUSAL:
+        *unit = "GOP/s";
+        return 10 * M * K * (N - (M - 1) / 2);
     case QUANTIZE:
         return M * K * 5;
     case LOG_SUM_EXP:
@@ -227,7 +351,9 @@ static double work(const Line *l, int *is_bytes) {
     case ADD:
         return M * K * 12;
     default:
-        return M * K * 8;
+        if (l->entry > ATTEND_BACK_DROPOUT)
+            *unit = "el/ns";
+        return l->entry > ATTEND_BACK_DROPOUT ? M * K : M * K * 8;
     }
 }
 
@@ -257,7 +383,7 @@ static double best_seconds(const PareKernels *k, const Line *l, const Data *d) {
 
 int main(int argc, char **argv) {
     Data d = data_create();
-    printf("%-34s %-7s %12s %14s %9s\n", "entry and shape", "kernels", "microseconds", "rate",
+    printf("%-42s %-7s %12s %14s %9s\n", "entry and shape", "kernels", "microseconds", "rate",
            "x scalar");
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         const Line *l = &lines[i];
@@ -271,11 +397,11 @@ int main(int argc, char **argv) {
         double scalar = 0.0;
         const PareKernels *k;
         for (size_t v = 0; (k = pare_kernels_variant(v)) != NULL; v++) {
-            int is_bytes;
-            double amount = work(l, &is_bytes), seconds = best_seconds(k, l, &d);
+            const char *unit;
+            double amount = work(l, &unit), seconds = best_seconds(k, l, &d);
             scalar = v == 0 ? seconds : scalar;
-            printf("%-34s %-7s %12.1f %8.1f %s %9.1f\n", label, k->name, seconds * 1e6,
-                   amount / seconds * 1e-9, is_bytes ? "GB/s " : "GOP/s", scalar / seconds);
+            printf("%-42s %-7s %12.1f %8.1f %-5s %9.1f\n", label, k->name, seconds * 1e6,
+                   amount / seconds * 1e-9, unit, scalar / seconds);
         }
     }
     data_destroy(&d);

@@ -159,17 +159,19 @@ static inline float pare_math_activate(PareActivation act, float x) {
 #define PARE_SLOPE_MAX 128.0f
 #define PARE_PHI_ROOT 0x1.988454p-2f /* 1 / sqrt(2 pi) */
 
-/* sigmoid'(u) = e / (1 + e)^2 with e = e^-|u|, which loses nothing where sigmoid is almost 1. */
-static inline float pare_math_bell(float u) {
+/* sigmoid(u) and sigmoid'(u), with e = e^-|u|, which lose nothing where sigmoid is almost 1. */
+static inline float pare_math_sigmoid_slope(float u, float *sigmoid) {
     float e = pare_math_exp(-fabsf(u));
-    float t = 1.0f + e;
-    return e / (t * t);
+    float t = 1.0f / (1.0f + e);
+    float below = e * t; /* sigmoid(-|u|) */
+    *sigmoid = u < 0.0f ? below : t;
+    return below * t;
 }
 
-/* (x sigmoid(u))' = s + x s (1 - s) u'. */
+/* (x sigmoid(u))' = sigmoid(u) + x sigmoid'(u) u'. */
 static inline float pare_math_logistic_slope(float x, float u, float du) {
-    float s = pare_math_logistic(1.0f, u);
-    return fmaf(x * s, (1.0f - s) * du, s);
+    float s, slope = pare_math_sigmoid_slope(u, &s);
+    return fmaf(x * du, slope, s);
 }
 
 /* Phi(x) + x phi(x), with the Phi of pare_math_gelu. */
@@ -188,6 +190,7 @@ static inline float pare_math_gelu_tanh_slope(float x) {
 
 /* act'(x). RELU: 1 above 0, otherwise 0 (also for NaN); for all others a NaN stays. */
 static inline float pare_math_slope(PareActivation act, float x) {
+    float unused;
     x = -PARE_SLOPE_MAX > x ? -PARE_SLOPE_MAX : x;
     x = PARE_SLOPE_MAX < x ? PARE_SLOPE_MAX : x;
     switch (act) {
@@ -202,9 +205,9 @@ static inline float pare_math_slope(PareActivation act, float x) {
     case PARE_ACT_SILU:
         return pare_math_logistic_slope(x, x, 1.0f);
     case PARE_ACT_TANH:
-        return 4.0f * pare_math_bell(x + x);
+        return 4.0f * pare_math_sigmoid_slope(x + x, &unused);
     case PARE_ACT_SIGMOID:
-        return pare_math_bell(x);
+        return pare_math_sigmoid_slope(x, &unused);
     case PARE_ACT_IDENTITY:
     case PARE_ACT_COUNT:
         break;

@@ -211,31 +211,46 @@ static inline Lanes lanes_pair_high(Lanes a, Lanes b) {
     return (Lanes){_mm256_shuffle_ps(a.lo, b.lo, 0xee), _mm256_shuffle_ps(a.hi, b.hi, 0xee)};
 }
 
-/* Four blocks. */
-static inline Lanes lanes_random4(uint64_t seed, uint64_t stream, uint64_t block) {
-    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m2 = _mm256_set1_epi64x(0xCD9E8D57);
-    __m256i c0 =
-        _mm256_add_epi64(_mm256_set1_epi64x((long long)block), _mm256_setr_epi64x(0, 2, 1, 3));
-    __m256i c1 = _mm256_srli_epi64(c0, 32), c2 = _mm256_set1_epi64x((long long)stream);
-    __m256i c3 = _mm256_srli_epi64(c2, 32);
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
-        __m256i a = _mm256_mul_epu32(c0, m0), b = _mm256_mul_epu32(c2, m2);
-        __m256i key0 = _mm256_set1_epi64x((long long)k0), key1 = _mm256_set1_epi64x((long long)k1);
-        c0 = _mm256_xor_si256(_mm256_srli_epi64(b, 32), _mm256_xor_si256(c1, key0));
-        c1 = b;
-        c2 = _mm256_xor_si256(_mm256_srli_epi64(a, 32), _mm256_xor_si256(c3, key1));
-        c3 = a;
-    }
-    __m256i low = _mm256_blend_epi32(c0, _mm256_slli_epi64(c1, 32), 0xaa);
-    __m256i high = _mm256_blend_epi32(c2, _mm256_slli_epi64(c3, 32), 0xaa);
+/* Four blocks of Philox; lanes_random takes two of these, step by step, so that neither waits. */
+typedef struct {
+    __m256i c0, c1, c2, c3;
+} LanesPhilox;
+
+static inline LanesPhilox lanes_philox_open(uint64_t stream, uint64_t block) {
+    LanesPhilox p;
+    p.c0 = _mm256_add_epi64(_mm256_set1_epi64x((long long)block), _mm256_setr_epi64x(0, 2, 1, 3));
+    p.c1 = _mm256_srli_epi64(p.c0, 32);
+    p.c2 = _mm256_set1_epi64x((long long)stream);
+    p.c3 = _mm256_srli_epi64(p.c2, 32);
+    return p;
+}
+
+static inline LanesPhilox lanes_philox_round(LanesPhilox p, __m256i key0, __m256i key1) {
+    __m256i a = _mm256_mul_epu32(p.c0, _mm256_set1_epi64x(0xD2511F53));
+    __m256i b = _mm256_mul_epu32(p.c2, _mm256_set1_epi64x(0xCD9E8D57));
+    return (LanesPhilox){
+        _mm256_xor_si256(_mm256_srli_epi64(b, 32), _mm256_xor_si256(p.c1, key0)), b,
+        _mm256_xor_si256(_mm256_srli_epi64(a, 32), _mm256_xor_si256(p.c3, key1)), a};
+}
+
+static inline Lanes lanes_philox_close(LanesPhilox p) {
+    __m256i low = _mm256_blend_epi32(p.c0, _mm256_slli_epi64(p.c1, 32), 0xaa);
+    __m256i high = _mm256_blend_epi32(p.c2, _mm256_slli_epi64(p.c3, 32), 0xaa);
     return (Lanes){_mm256_castsi256_ps(_mm256_unpacklo_epi64(low, high)),
                    _mm256_castsi256_ps(_mm256_unpackhi_epi64(low, high))};
 }
 
 static inline void lanes_random(uint64_t seed, uint64_t stream, uint64_t block, Lanes words[2]) {
-    words[0] = lanes_random4(seed, stream, block);
-    words[1] = lanes_random4(seed, stream, block + 4);
+    LanesPhilox p = lanes_philox_open(stream, block), q = lanes_philox_open(stream, block + 4);
+    __m256i key0 = _mm256_set1_epi64x((long long)seed), key1 = _mm256_srli_epi64(key0, 32);
+    for (int round = 0; round < 10; round++) {
+        p = lanes_philox_round(p, key0, key1);
+        q = lanes_philox_round(q, key0, key1);
+        key0 = _mm256_add_epi64(key0, _mm256_set1_epi64x(0x9E3779B9));
+        key1 = _mm256_add_epi64(key1, _mm256_set1_epi64x(0xBB67AE85));
+    }
+    words[0] = lanes_philox_close(p);
+    words[1] = lanes_philox_close(q);
 }
 
 static inline __m256 lanes_half_if_kept(__m256 words, __m256i limit, __m256 v) {

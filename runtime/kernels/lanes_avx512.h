@@ -183,14 +183,16 @@ static inline void lanes_random(uint64_t seed, uint64_t stream, uint64_t block, 
                                   _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
     __m512i c1 = _mm512_srli_epi64(c0, 32), c2 = _mm512_set1_epi64((long long)stream);
     __m512i c3 = _mm512_srli_epi64(c2, 32);
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
+    __m512i key0 = _mm512_set1_epi64((long long)seed), key1 = _mm512_srli_epi64(key0, 32);
+    const __m512i step0 = _mm512_set1_epi64(0x9E3779B9), step1 = _mm512_set1_epi64(0xBB67AE85);
+    for (int round = 0; round < 10; round++) {
         __m512i a = _mm512_mul_epu32(c0, m0), b = _mm512_mul_epu32(c2, m2);
-        __m512i key0 = _mm512_set1_epi64((long long)k0), key1 = _mm512_set1_epi64((long long)k1);
         c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(b, 32), c1, key0, 0x96); /* xor */
         c1 = b;
         c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(a, 32), c3, key1, 0x96);
         c3 = a;
+        key0 = _mm512_add_epi64(key0, step0);
+        key1 = _mm512_add_epi64(key1, step1);
     }
     __m512i low = _mm512_mask_blend_epi32(0xaaaa, c0, _mm512_slli_epi64(c1, 32));
     __m512i high = _mm512_mask_blend_epi32(0xaaaa, c2, _mm512_slli_epi64(c3, 32));

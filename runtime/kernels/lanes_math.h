@@ -107,16 +107,17 @@ LANES_INLINE Lanes lanes_activate(PareActivation act, Lanes x) {
     return x;
 }
 
-LANES_INLINE Lanes lanes_bell(Lanes u) {
+LANES_INLINE Lanes lanes_sigmoid_slope(Lanes u, Lanes *sigmoid) {
     Lanes e = lanes_exp(lanes_or(u, lanes_set1(-0.0f)));
-    Lanes t = lanes_add(lanes_set1(1.0f), e);
-    return lanes_div(e, lanes_mul(t, t));
+    Lanes t = lanes_div(lanes_set1(1.0f), lanes_add(lanes_set1(1.0f), e));
+    Lanes below = lanes_mul(e, t);
+    *sigmoid = lanes_if_negative(u, below, t);
+    return lanes_mul(below, t);
 }
 
 LANES_INLINE Lanes lanes_logistic_slope(Lanes x, Lanes u, Lanes du) {
-    const Lanes one = lanes_set1(1.0f);
-    Lanes s = lanes_logistic(one, u);
-    return lanes_fma(lanes_mul(x, s), lanes_mul(lanes_sub(one, s), du), s);
+    Lanes s, slope = lanes_sigmoid_slope(u, &s);
+    return lanes_fma(lanes_mul(x, du), slope, s);
 }
 
 LANES_INLINE Lanes lanes_gelu_slope(Lanes x) {
@@ -134,6 +135,7 @@ LANES_INLINE Lanes lanes_gelu_tanh_slope(Lanes x) {
 
 LANES_INLINE Lanes lanes_slope(PareActivation act, Lanes x) {
     const Lanes one = lanes_set1(1.0f);
+    Lanes unused;
     x = lanes_max(lanes_set1(-PARE_SLOPE_MAX), x);
     x = lanes_min(lanes_set1(PARE_SLOPE_MAX), x);
     switch (act) {
@@ -150,9 +152,9 @@ LANES_INLINE Lanes lanes_slope(PareActivation act, Lanes x) {
     case PARE_ACT_SILU:
         return lanes_logistic_slope(x, x, one);
     case PARE_ACT_TANH:
-        return lanes_mul(lanes_set1(4.0f), lanes_bell(lanes_add(x, x)));
+        return lanes_mul(lanes_set1(4.0f), lanes_sigmoid_slope(lanes_add(x, x), &unused));
     case PARE_ACT_SIGMOID:
-        return lanes_bell(x);
+        return lanes_sigmoid_slope(x, &unused);
     case PARE_ACT_IDENTITY:
     case PARE_ACT_COUNT:
         break;
