@@ -10,6 +10,9 @@
 #include "distill/trainer_impl.h"
 #include "runtime/blas.h"
 
+/* Large, since batches differ in size: many small chunks would fit none but their own. */
+enum { ARENA_CHUNK = 1 << 25 };
+
 /* -- before the first step -- */
 
 static PareStatus count_steps(PareTrainer *t) {
@@ -53,7 +56,7 @@ static bool encoder_is_frozen(const PareTrainer *t) {
 static PareStatus allocate(PareTrainer *t) {
     const PareTrainSetup *s = t->s;
     size_t count = s->weights->count;
-    t->arena = pare_arena_create(0);
+    t->arena = pare_arena_create(ARENA_CHUNK);
     t->grads = pare_alloc(count, sizeof *t->grads);
     if (s->evaluation.examples && !s->keep_last)
         t->best = pare_alloc(count, sizeof *t->best);

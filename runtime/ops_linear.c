@@ -6,7 +6,9 @@
 #include "runtime/blas.h"
 #include "runtime/ops_impl.h"
 
-/* Tiles are the same at every thread count, so that F32 results are too. */
+/* Tiles are the same at every thread count, so that F32 results are too. BLAS packs both operands
+ * of every tile, which large tiles repay. */
+enum { MANY_ROWS = 1024, LARGE_TILE = 512 };
 enum { TILE_ROWS = 128, TILE_COLS = 128, GRADIENT_COLS = 512, INLINE_WORK = 1 << 16 };
 /* Rows of scores that exist at one time. */
 enum { LOSS_ROWS = 256 };
@@ -95,6 +97,10 @@ static size_t pick_tile_cols(const PareWeight *w, size_t rows) {
     return TILE_COLS;
 }
 
+static size_t pick_tile_rows(size_t rows) {
+    return rows >= MANY_ROWS ? LARGE_TILE : TILE_ROWS;
+}
+
 void pare_op_linear_into(PareRun *r, PareValue *x, const PareLinear *l, float *y) {
     if (r->status || !x)
         return;
@@ -102,9 +108,10 @@ void pare_op_linear_into(PareRun *r, PareValue *x, const PareLinear *l, float *y
         quantize(r, x);
     if (r->status)
         return;
-    Linear job = {.kernels = r->kernels, .x = x, .l = l, .y = y, .tile_rows = TILE_ROWS};
+    Linear job = {.kernels = r->kernels, .x = x, .l = l, .y = y};
+    job.tile_rows = l->weight.dtype == PARE_F32 ? pick_tile_rows(x->rows) : TILE_ROWS;
     job.tile_cols = pick_tile_cols(&l->weight, x->rows);
-    job.row_tiles = (x->rows + TILE_ROWS - 1) / TILE_ROWS;
+    job.row_tiles = (x->rows + job.tile_rows - 1) / job.tile_rows;
     size_t col_tiles = (l->weight.N + job.tile_cols - 1) / job.tile_cols;
     size_t count = job.row_tiles * col_tiles;
     bool small = x->rows * l->weight.N * l->weight.K < INLINE_WORK;
@@ -118,7 +125,7 @@ typedef struct {
     const float *dy;
     float *dx;
     bool fresh;
-    size_t row_tiles;
+    size_t tile_rows, row_tiles;
 } ProductJob;
 
 static void dx_tiles(void *context, size_t begin, size_t end, size_t thread) {
@@ -126,7 +133,7 @@ static void dx_tiles(void *context, size_t begin, size_t end, size_t thread) {
     const PareProduct *p = j->p;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        size_t m = i * TILE_ROWS, rows = min_size(TILE_ROWS, p->rows - m);
+        size_t m = i * j->tile_rows, rows = min_size(j->tile_rows, p->rows - m);
         pare_blas_linear_dx(j->dx + m * p->K, p->K, j->dy + m * p->N, p->N, p->w, p->K, rows, p->N,
                             p->K, j->fresh);
     }
@@ -137,9 +144,9 @@ static void dw_tiles(void *context, size_t begin, size_t end, size_t thread) {
     const PareProduct *p = j->p;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        size_t n = i % j->row_tiles * TILE_ROWS, k = i / j->row_tiles * GRADIENT_COLS;
+        size_t n = i % j->row_tiles * j->tile_rows, k = i / j->row_tiles * GRADIENT_COLS;
         pare_blas_linear_dw(p->dw + n * p->K + k, p->K, j->dy + n, p->N, p->x + k, p->K, p->rows,
-                            min_size(TILE_ROWS, p->N - n), min_size(GRADIENT_COLS, p->K - k));
+                            min_size(j->tile_rows, p->N - n), min_size(GRADIENT_COLS, p->K - k));
     }
 }
 
@@ -147,9 +154,11 @@ void pare_product_backward(PareRun *r, const PareProduct *p, const float *dy, fl
                            bool fresh) {
     ProductJob job = {.p = p, .dy = dy, .dx = dx, .fresh = fresh};
     ParePool *pool = p->rows * p->N * p->K < INLINE_WORK ? NULL : r->pool;
+    job.tile_rows = pick_tile_rows(p->rows);
     if (dx)
-        pare_pool_for(pool, (p->rows + TILE_ROWS - 1) / TILE_ROWS, 1, dx_tiles, &job);
-    job.row_tiles = (p->N + TILE_ROWS - 1) / TILE_ROWS;
+        pare_pool_for(pool, (p->rows + job.tile_rows - 1) / job.tile_rows, 1, dx_tiles, &job);
+    job.tile_rows = pick_tile_rows(p->N);
+    job.row_tiles = (p->N + job.tile_rows - 1) / job.tile_rows;
     if (p->dw)
         pare_pool_for(pool, job.row_tiles * ((p->K + GRADIENT_COLS - 1) / GRADIENT_COLS), 1,
                       dw_tiles, &job);
