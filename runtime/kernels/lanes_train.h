@@ -115,7 +115,7 @@ LANES_INLINE void slope_loop(PareActivation act, const Gradients *g, size_t coun
         slope_step(act, g, i, count - i);
 }
 
-static void slope_any(PareActivation act, Gradients g, size_t count) {
+LANES_INLINE void slope_any(PareActivation act, Gradients g, size_t count) {
     switch (act) {
     case PARE_ACT_RELU:
         slope_loop(PARE_ACT_RELU, &g, count);
