@@ -1,8 +1,9 @@
-/* PyTorch's zip checkpoints (torch 1.6 and later): PREFIX/data.pkl is the pickled state dict, and
- * PREFIX/data/KEY the bytes of each storage. Doorkeeper of libzip.
+/* PyTorch's zip checkpoints (torch 1.6 and later) and TorchScript archives: PREFIX/data.pkl is the
+ * pickled object, PREFIX/data/KEY the bytes of each storage. Of a TorchScript archive the code is
+ * not looked at. Doorkeeper of libzip.
  *
- * Storages are stored without compression; where our own walk over the directory agrees with libzip
- * they are used from the mapping, otherwise libzip unpacks one at a time. */
+ * Storages are stored without compression and used from the mapping; what somebody compressed
+ * afterwards is unpacked by libzip, one record at a time. */
 #include <string.h>
 #include <zip.h>
 
@@ -14,25 +15,20 @@
 
 enum {
     PICKLE_BYTES_MAX = 64 << 20,
-    DEFLATE_RATIO_MAX = 1032, /* what the format can reach (zlib's documentation) */
+    /* Weights hardly shrink; a large record that shrank this much is made to fill the memory. */
+    BOMB_BYTES = 16 << 20,
+    BOMB_RATIO = 64,
     NOTHING_UNPACKED = -1
 };
 
 typedef struct {
-    const char *name;
-    uint64_t size;
-    uint32_t crc;
-    bool checked;          /* the CRC was compared */
-    const uint8_t *stored; /* inside the mapping; NULL: must be unpacked */
-} Record;
-
-typedef struct {
-    zip_t *zip;
-    Record *records;
-    PareNameIndex names; /* of the records, by number */
+    PareZipRecord *records;
+    bool *checked; /* the CRC was compared */
     size_t count;
-    const char *prefix; /* "archive/", with its slash */
-    PareTorchView *views;
+    zip_t *zip;          /* NULL until something must be unpacked */
+    PareNameIndex names; /* of the records, by number */
+    const char *prefix;  /* "archive/", with its slash, or "" */
+    PareTorchTensors tensors;
     PareCrc32 crc;
     uint8_t *unpacked; /* the record that was unpacked last */
     int64_t unpacked_record;
@@ -51,7 +47,7 @@ static void archive_close(PareCheckpoint *c) {
     if (a->zip != NULL)
         zip_discard(a->zip);
     pare_name_index_free(&a->names);
-    pare_free(a->records);
+    pare_torch_tensors_free(&a->tensors);
     pare_free(a->unpacked);
     pare_free(a->pickle);
     pare_free(a);
@@ -59,8 +55,31 @@ static void archive_close(PareCheckpoint *c) {
 
 /* ---- The archive's directory ---- */
 
+static PareStatus read_records(PareCheckpoint *c, Archive *a, PareError *err) {
+    PareStatus status = pare_zip_read(&c->map, c->path, c->arena, &a->records, &a->count, err);
+    if (status != PARE_OK)
+        return status;
+    a->checked = pare_arena_alloc(c->arena, a->count, sizeof *a->checked);
+    if (a->checked == NULL)
+        return pare_memory_error(err, c->path);
+    for (size_t i = 0; i < a->count; i++) {
+        const PareZipRecord *r = &a->records[i];
+        if (r->deflated && r->size > BOMB_BYTES && r->size / BOMB_RATIO > r->packed)
+            return zip_fault(c, r->name, "unpacks to far more than weights do", err);
+        status = pare_name_index_add(&a->names, r->name, err);
+        if (status == PARE_E_FORMAT)
+            return zip_fault(c, r->name, "occurs twice", err);
+        if (status != PARE_OK)
+            return status;
+    }
+    return PARE_OK;
+}
+
+/* libzip's view of the archive, for unpacking only. */
 static PareStatus open_zip(PareCheckpoint *c, Archive *a, PareError *err) {
     zip_error_t error;
+    if (a->zip != NULL)
+        return PARE_OK;
     zip_error_init(&error);
     zip_source_t *source = zip_source_buffer_create(c->map.data, c->map.size, 0, &error);
     if (source != NULL)
@@ -68,60 +87,22 @@ static PareStatus open_zip(PareCheckpoint *c, Archive *a, PareError *err) {
     if (source != NULL && a->zip == NULL)
         zip_source_free(source);
     if (a->zip == NULL)
-        pare_error_set(err, PARE_E_FORMAT,
-                       "%s: begins as a zip archive but cannot be read as one (%s); the download "
-                       "may be incomplete",
-                       c->path, zip_error_strerror(&error));
+        pare_error_set(err, PARE_E_FORMAT, "%s: cannot be read as a zip archive (%s)", c->path,
+                       zip_error_strerror(&error));
     zip_error_fini(&error);
     return a->zip == NULL ? PARE_E_FORMAT : PARE_OK;
 }
 
-static PareStatus read_record(PareCheckpoint *c, Archive *a, size_t i, PareError *err) {
+/* Both readers must mean the same record. */
+static PareStatus check_agreement(PareCheckpoint *c, Archive *a, size_t index, PareError *err) {
+    const PareZipRecord *r = &a->records[index];
+    const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_CRC;
     zip_stat_t stat;
-    zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC;
-    if (zip_stat_index(a->zip, i, ZIP_FL_ENC_RAW, &stat) != 0 || (stat.valid & needed) != needed)
-        return pare_error_set(err, PARE_E_FORMAT, "%s: zip entry %zu cannot be read", c->path, i);
-    if (stat.comp_size > c->map.size || stat.size / DEFLATE_RATIO_MAX > stat.comp_size + 64)
-        return zip_fault(c, stat.name, "declares a size that its bytes cannot have", err);
-    a->records[i] = (Record){.name = stat.name, .size = stat.size, .crc = stat.crc};
-    PareStatus status = pare_name_index_add(&a->names, stat.name, err);
-    if (status == PARE_E_FORMAT)
-        return zip_fault(c, stat.name, "occurs twice", err);
-    return status;
-}
-
-/* Finds the bytes of stored records. Whatever is not exactly as libzip sees it is left to libzip.
- */
-static void locate_records(PareCheckpoint *c, Archive *a) {
-    PareCursor directory;
-    PareZipEntry e;
-    uint64_t count;
-    if (!pare_zip_directory(&c->map, &directory, &count) || count != a->count)
-        return;
-    for (size_t i = 0; i < a->count && pare_zip_next(&directory, &e); i++) {
-        Record *r = &a->records[i];
-        if (e.name_size == strlen(r->name) && memcmp(e.name, r->name, e.name_size) == 0 &&
-            e.size == r->size && e.crc == r->crc)
-            r->stored = pare_zip_stored(&c->map, &e);
-    }
-}
-
-static PareStatus read_records(PareCheckpoint *c, Archive *a, PareError *err) {
-    zip_int64_t entries = zip_get_num_entries(a->zip, 0);
-    if (entries < 0 || (size_t)entries > PARE_TENSORS_MAX)
-        return pare_error_set(err, PARE_E_FORMAT, "%s: more than %zu zip entries", c->path,
-                              PARE_TENSORS_MAX);
-    a->count = (size_t)entries;
-    a->records = pare_alloc(a->count, sizeof *a->records);
-    if (a->records == NULL)
-        return pare_memory_error(err, c->path);
-    for (size_t i = 0; i < a->count; i++) {
-        PareStatus status = read_record(c, a, i, err);
-        if (status != PARE_OK)
-            return status;
-    }
-    locate_records(c, a);
-    return PARE_OK;
+    if (zip_stat_index(a->zip, index, ZIP_FL_ENC_RAW, &stat) == 0 &&
+        (stat.valid & needed) == needed && strcmp(stat.name, r->name) == 0 &&
+        stat.size == r->size && stat.crc == r->crc)
+        return PARE_OK;
+    return zip_fault(c, r->name, "is another one for libzip", err);
 }
 
 /* ---- The bytes of a record ---- */
@@ -129,10 +110,14 @@ static PareStatus read_records(PareCheckpoint *c, Archive *a, PareError *err) {
 /* All of a record through libzip, which compares the CRC when it meets the end. */
 static PareStatus unpack(PareCheckpoint *c, Archive *a, size_t index, uint8_t **out,
                          PareError *err) {
-    const Record *r = &a->records[index];
+    const PareZipRecord *r = &a->records[index];
     char beyond;
     uint64_t done = 0;
-    PareStatus status = PARE_OK;
+    PareStatus status = open_zip(c, a, err);
+    if (status == PARE_OK)
+        status = check_agreement(c, a, index, err);
+    if (status != PARE_OK)
+        return status;
     uint8_t *bytes = pare_alloc((size_t)r->size, 1);
     if (bytes == NULL)
         return pare_memory_error(err, c->path);
@@ -164,26 +149,30 @@ done:
 /* In pieces whose pages are given back: a record may be larger than memory. */
 enum { CRC_PIECE = 1 << 24 };
 
-static PareStatus check_crc(PareCheckpoint *c, Archive *a, Record *r, PareError *err) {
+static PareStatus check_crc(PareCheckpoint *c, Archive *a, size_t index, PareError *err) {
+    const PareZipRecord *r = &a->records[index];
     uint32_t crc = 0;
-    for (size_t at = 0; !r->checked && at < r->size; at += CRC_PIECE) {
+    if (a->checked[index])
+        return PARE_OK;
+    for (size_t at = 0; at < r->size; at += CRC_PIECE) {
         size_t left = (size_t)r->size - at, piece = left < CRC_PIECE ? left : CRC_PIECE;
-        crc = pare_crc32(&a->crc, crc, r->stored + at, piece);
-        pare_checkpoint_drop(c, r->stored + at, piece);
+        crc = pare_crc32(&a->crc, crc, r->data + at, piece);
+        pare_checkpoint_drop(c, r->data + at, piece);
     }
-    if (!r->checked && crc != r->crc)
+    if (crc != r->crc)
         return zip_fault(c, r->name, "is damaged: its CRC is wrong", err);
-    r->checked = true;
+    a->checked[index] = true;
     return PARE_OK;
 }
 
 /* Borrowed until the next call. */
-static PareStatus record_bytes(PareCheckpoint *c, Archive *a, size_t index, const uint8_t **out,
-                               PareError *err) {
-    Record *r = &a->records[index];
-    if (r->stored != NULL) {
-        *out = r->stored;
-        return check_crc(c, a, r, err);
+static PareStatus archive_fetch(PareCheckpoint *c, uint32_t index, const uint8_t **out,
+                                PareError *err) {
+    Archive *a = c->self;
+    const PareZipRecord *r = &a->records[index];
+    if (!r->deflated) {
+        *out = r->data;
+        return check_crc(c, a, index, err);
     }
     if (a->unpacked_record != (int64_t)index) {
         pare_free(a->unpacked);
@@ -198,27 +187,36 @@ static PareStatus record_bytes(PareCheckpoint *c, Archive *a, size_t index, cons
     return PARE_OK;
 }
 
-/* ---- What torch.save made of it ---- */
+/* ---- What PyTorch made of it ---- */
 
-/* PREFIX of the one PREFIX/data.pkl; the archive's name inside is arbitrary. */
+static size_t count_slashes(const char *text) {
+    size_t count = 0;
+    for (; *text != '\0'; text++)
+        count += *text == '/';
+    return count;
+}
+
+/* PREFIX of PREFIX/data.pkl: that of the outermost, for an archive may carry others as payload. */
 static PareStatus find_pickle(PareCheckpoint *c, Archive *a, size_t *out, PareError *err) {
     static const char wanted[] = "data.pkl";
-    bool found = false;
+    size_t best = SIZE_MAX;
+    bool several = false;
     for (size_t i = 0; i < a->count; i++) {
-        const char *name = a->records[i].name, *slash = strchr(name, '/');
-        const char *rest = slash == NULL ? name : slash + 1;
-        if (strcmp(rest, wanted) != 0)
+        const char *name = a->records[i].name, *slash = strrchr(name, '/');
+        size_t depth = count_slashes(name);
+        if (strcmp(slash == NULL ? name : slash + 1, wanted) != 0 || depth > best)
             continue;
-        if (found)
-            return zip_fault(c, name, "is not the only data.pkl", err);
-        found = true;
+        several = depth == best;
+        best = depth;
         *out = i;
-        a->prefix = pare_arena_strndup(c->arena, name, (size_t)(rest - name));
-        if (a->prefix == NULL)
-            return pare_memory_error(err, c->path);
     }
-    if (found)
-        return PARE_OK;
+    if (several)
+        return zip_fault(c, a->records[*out].name, "is not the only data.pkl", err);
+    if (best != SIZE_MAX) {
+        const char *name = a->records[*out].name;
+        a->prefix = pare_arena_strndup(c->arena, name, strlen(name) - (sizeof wanted - 1));
+        return a->prefix == NULL ? pare_memory_error(err, c->path) : PARE_OK;
+    }
     const char *first = a->count == 0 ? "" : a->records[0].name;
     char shown[128];
     return pare_error_set(err, PARE_E_FORMAT,
@@ -252,18 +250,13 @@ static bool find_storage(void *container, const char *key, uint32_t *record, uin
     return true;
 }
 
-static PareStatus refuse_foreign(PareCheckpoint *c, Archive *a, PareError *err) {
+static PareStatus check_byte_order(PareCheckpoint *c, Archive *a, PareError *err) {
     size_t index;
     const uint8_t *order;
-    if (find_named(a, "constants.pkl", &index))
-        return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "%s: is a TorchScript archive, which this version does not read; "
-                              "save the model's state_dict() instead",
-                              c->path);
     if (!find_named(a, "byteorder", &index))
         return PARE_OK;
     if (a->records[index].size == 6) {
-        PareStatus status = record_bytes(c, a, index, &order, err);
+        PareStatus status = archive_fetch(c, (uint32_t)index, &order, err);
         if (status != PARE_OK || memcmp(order, "little", 6) == 0)
             return status;
     }
@@ -275,12 +268,12 @@ static PareStatus refuse_foreign(PareCheckpoint *c, Archive *a, PareError *err) 
 
 static PareStatus load_pickle(PareCheckpoint *c, Archive *a, size_t index, const ParePickle **root,
                               PareError *err) {
-    Record *r = &a->records[index];
-    const uint8_t *bytes = r->stored;
+    const PareZipRecord *r = &a->records[index];
+    const uint8_t *bytes = r->deflated ? NULL : r->data;
     if (r->size > PICKLE_BYTES_MAX)
         return zip_fault(c, r->name, "is larger than 64 MiB", err);
     PareStatus status =
-        bytes != NULL ? check_crc(c, a, r, err) : unpack(c, a, index, &a->pickle, err);
+        bytes != NULL ? check_crc(c, a, index, err) : unpack(c, a, index, &a->pickle, err);
     if (status != PARE_OK)
         return status;
     char *where = pare_arena_printf(c->arena, "%s: data.pkl", c->path);
@@ -293,22 +286,15 @@ static PareStatus load_pickle(PareCheckpoint *c, Archive *a, size_t index, const
 static PareStatus archive_view(PareCheckpoint *c, size_t index, PareTensorView *out,
                                PareError *err) {
     Archive *a = c->self;
-    const PareTorchView *view = &a->views[index];
-    const uint8_t *bytes;
-    PareStatus status = record_bytes(c, a, view->record, &bytes, err);
-    if (status != PARE_OK)
-        return status;
-    out->data = bytes + view->offset;
-    memcpy(out->strides, view->strides, sizeof out->strides);
-    return PARE_OK;
+    return pare_torch_tensors_view(c, &a->tensors, index, out, err);
 }
 
 /* The pages of a record that was read need not stay in memory. */
 static void archive_release(PareCheckpoint *c, size_t index) {
     const Archive *a = c->self;
-    const Record *r = &a->records[a->views[index].record];
-    if (r->stored != NULL)
-        pare_checkpoint_drop(c, r->stored, (size_t)r->size);
+    const PareZipRecord *r = &a->records[a->tensors.views[index].record];
+    if (!r->deflated)
+        pare_checkpoint_drop(c, r->data, (size_t)r->size);
 }
 
 static const PareCheckpointReader pytorch_zip = {"PyTorch zip", archive_view, archive_release,
@@ -316,25 +302,25 @@ static const PareCheckpointReader pytorch_zip = {"PyTorch zip", archive_view, ar
 
 PareStatus pare_pytorch_zip_open(PareCheckpoint *c, PareError *err) {
     const ParePickle *root = NULL;
-    size_t pickle = 0;
+    size_t pickle = 0, constants;
     Archive *a = pare_alloc(1, sizeof *a);
     if (a == NULL)
         return pare_memory_error(err, c->path);
     a->unpacked_record = NOTHING_UNPACKED;
+    a->tensors.storages = (PareTorchStorages){a, find_storage, archive_fetch};
     pare_crc32_init(&a->crc);
     c->self = a;
     c->reader = &pytorch_zip;
-    PareStatus status = open_zip(c, a, err);
-    if (status == PARE_OK)
-        status = read_records(c, a, err);
+    PareStatus status = read_records(c, a, err);
     if (status == PARE_OK)
         status = find_pickle(c, a, &pickle, err);
     if (status == PARE_OK)
-        status = refuse_foreign(c, a, err);
+        status = check_byte_order(c, a, err);
     if (status == PARE_OK)
         status = load_pickle(c, a, pickle, &root, err);
     if (status != PARE_OK)
         return status;
-    PareTorchStorages storages = {a, find_storage};
-    return pare_torch_tensors_build(c, root, &storages, &a->views, err);
+    if (find_named(a, "constants.pkl", &constants))
+        c->format = "TorchScript";
+    return pare_torch_tensors_build(c, root, &a->tensors, err);
 }

@@ -1,7 +1,10 @@
 /* Where the entries of a mapped zip archive lie (PKWARE's APPNOTE 6.3, sections 4.3 and 4.5). */
 #include "formats/zip_directory.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "formats/tensor_names.h"
 
 enum {
     END_SIZE = 22,
@@ -9,7 +12,11 @@ enum {
     END64_SIZE = 56,
     COMMENT_MAX = 65535,
     FLAG_ENCRYPTED = 1,
+    FLAG_DESCRIPTOR = 8, /* CRC and sizes stand behind the data */
     METHOD_STORED = 0,
+    METHOD_DEFLATED = 8,
+    DEFLATE_RATIO_MAX = 1032, /* what the format can reach (zlib's documentation) */
+    NAME_MAX_BYTES = 1024,
     EXTRA_ZIP64 = 1
 };
 
@@ -116,21 +123,173 @@ bool pare_zip_next(PareCursor *directory, PareZipEntry *out) {
     return read_extra(&extra, out);
 }
 
-const uint8_t *pare_zip_stored(const PareMapping *map, const PareZipEntry *entry) {
-    if (entry->method != METHOD_STORED || (entry->flags & FLAG_ENCRYPTED) != 0 ||
-        entry->packed != entry->size || entry->local > map->size)
-        return NULL;
-    PareCursor c = pare_cursor(map->data + entry->local, map->size - (size_t)entry->local);
+/* What the local header says, and the bytes behind it; false when there is none of this name. */
+static bool read_local(const PareMapping *map, const PareZipEntry *e, PareZipEntry *out,
+                       PareCursor *behind) {
+    if (e->local > map->size)
+        return false;
+    PareCursor c = pare_cursor(map->data + e->local, map->size - (size_t)e->local);
     if (!take_signature(&c, local_signature))
+        return false;
+    pare_cursor_take(&c, 2); /* version */
+    *out = (PareZipEntry){0};
+    out->flags = pare_cursor_u16(&c);
+    out->method = pare_cursor_u16(&c);
+    pare_cursor_take(&c, 4); /* time */
+    out->crc = pare_cursor_u32(&c);
+    out->packed = pare_cursor_u32(&c);
+    out->size = pare_cursor_u32(&c);
+    out->name_size = pare_cursor_u16(&c);
+    size_t extra_size = pare_cursor_u16(&c);
+    out->name = pare_cursor_take(&c, out->name_size);
+    const uint8_t *extra_bytes = pare_cursor_take(&c, extra_size);
+    if (c.bad || out->method != e->method || out->name_size != e->name_size ||
+        memcmp(out->name, e->name, e->name_size) != 0)
+        return false;
+    *behind = c;
+    PareCursor extra = pare_cursor(extra_bytes, extra_size);
+    return read_extra(&extra, out);
+}
+
+const uint8_t *pare_zip_stored(const PareMapping *map, const PareZipEntry *entry) {
+    PareZipEntry local;
+    PareCursor behind;
+    if (entry->method != METHOD_STORED || (entry->flags & FLAG_ENCRYPTED) != 0 ||
+        entry->packed != entry->size || !read_local(map, entry, &local, &behind) ||
+        entry->size > pare_cursor_left(&behind))
         return NULL;
-    pare_cursor_take(&c, 4); /* version, flags */
-    uint16_t method = pare_cursor_u16(&c);
-    pare_cursor_take(&c, 16); /* time, CRC and sizes, which may stand behind the data instead */
-    uint16_t name_size = pare_cursor_u16(&c), extra_size = pare_cursor_u16(&c);
-    const uint8_t *name = pare_cursor_take(&c, name_size);
-    pare_cursor_take(&c, extra_size);
-    if (c.bad || method != METHOD_STORED || name_size != entry->name_size ||
-        memcmp(name, entry->name, name_size) != 0 || entry->size > pare_cursor_left(&c))
-        return NULL;
-    return c.at;
+    return behind.at;
+}
+
+/* ---- All entries, checked ---- */
+
+typedef struct {
+    const PareMapping *map;
+    const char *path;
+    PareCursor directory;
+    const uint8_t *directory_begin;
+    PareError *err;
+} Walk;
+
+static PareStatus fault(const Walk *w, const PareZipEntry *e, PareStatus status, const char *what) {
+    char shown[128];
+    return pare_error_set(w->err, status, "%s: the zip entry %s %s", w->path,
+                          pare_name_show(e->name, e->name_size, shown, sizeof shown), what);
+}
+
+/* Names that would leave the folder into which somebody unpacks the archive. */
+static bool is_harmless(const PareZipEntry *e) {
+    const char *name = (const char *)e->name, *end = name + e->name_size;
+    if (e->name_size == 0 || e->name_size > NAME_MAX_BYTES || name[0] == '/' ||
+        memchr(name, 0, e->name_size) != NULL)
+        return false;
+    while (name < end) {
+        const char *slash = memchr(name, '/', (size_t)(end - name));
+        size_t length = (size_t)((slash == NULL ? end : slash) - name);
+        if (length == 2 && memcmp(name, "..", 2) == 0)
+            return false;
+        name += length + 1;
+    }
+    return true;
+}
+
+/* What the directory says about an entry by itself. */
+static PareStatus check_entry(const Walk *w, const PareZipEntry *e) {
+    if (!is_harmless(e))
+        return fault(w, e, PARE_E_FORMAT, "has a name with '..', or one that is empty or absolute");
+    if ((e->flags & FLAG_ENCRYPTED) != 0)
+        return fault(w, e, PARE_E_UNSUPPORTED, "is encrypted");
+    if (e->method != METHOD_STORED && e->method != METHOD_DEFLATED)
+        return fault(w, e, PARE_E_UNSUPPORTED,
+                     "is compressed by another method than deflate; save the file again");
+    if (e->method == METHOD_STORED && e->packed != e->size)
+        return fault(w, e, PARE_E_FORMAT, "declares another size than the bytes that it has");
+    if (e->size / DEFLATE_RATIO_MAX > e->packed + 64)
+        return fault(w, e, PARE_E_FORMAT, "declares a size that its bytes cannot have");
+    return PARE_OK;
+}
+
+static PareStatus read_record(Walk *w, PareArena *arena, PareZipRecord *r) {
+    PareZipEntry e = {0}, local;
+    PareCursor behind;
+    if (!pare_zip_next(&w->directory, &e))
+        return pare_error_set(w->err, PARE_E_FORMAT,
+                              "%s: the archive's directory is damaged; the download may be "
+                              "incomplete",
+                              w->path);
+    PareStatus status = check_entry(w, &e);
+    if (status != PARE_OK)
+        return status;
+    if (!read_local(w->map, &e, &local, &behind))
+        return fault(w, &e, PARE_E_FORMAT, "is not where the directory says, or is another one");
+    if ((local.flags & FLAG_DESCRIPTOR) == 0 &&
+        (local.crc != e.crc || local.size != e.size || local.packed != e.packed))
+        return fault(w, &e, PARE_E_FORMAT, "has other sizes or another CRC in front of its bytes");
+    if (behind.at > w->directory_begin || e.packed > (uint64_t)(w->directory_begin - behind.at))
+        return fault(w, &e, PARE_E_FORMAT, "reaches beyond the entries");
+    r->name = pare_arena_strndup(arena, (const char *)e.name, e.name_size);
+    r->data = behind.at;
+    r->packed = e.packed;
+    r->size = e.size;
+    r->local = e.local;
+    r->crc = e.crc;
+    r->deflated = e.method == METHOD_DEFLATED;
+    return r->name == NULL ? pare_memory_error(w->err, w->path) : PARE_OK;
+}
+
+static int compare_records(const void *a, const void *b) {
+    const PareZipRecord *x = *(const PareZipRecord *const *)a,
+                        *y = *(const PareZipRecord *const *)b;
+    return x->local < y->local ? -1 : x->local > y->local;
+}
+
+/* Entries that share bytes unpack to more than the archive holds (D. Fifield, "A better zip bomb",
+ * WOOT 2019), and two programs may not agree on what they are. */
+static PareStatus check_overlaps(const Walk *w, const PareZipRecord *records, size_t count) {
+    PareStatus status = PARE_OK;
+    char a[80], b[80];
+    const PareZipRecord **sorted = pare_alloc(count, sizeof *sorted);
+    if (sorted == NULL)
+        return pare_memory_error(w->err, w->path);
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &records[i];
+    if (count > 0)
+        qsort(sorted, count, sizeof *sorted, compare_records);
+    for (size_t i = 1; i < count && status == PARE_OK; i++) {
+        const PareZipRecord *x = sorted[i - 1], *y = sorted[i];
+        if (x->data + x->packed > w->map->data + y->local)
+            status = pare_error_set(w->err, PARE_E_FORMAT, "%s: the zip entries %s and %s overlap",
+                                    w->path, pare_name_show(x->name, strlen(x->name), a, sizeof a),
+                                    pare_name_show(y->name, strlen(y->name), b, sizeof b));
+    }
+    pare_free(sorted);
+    return status;
+}
+
+PareStatus pare_zip_read(const PareMapping *map, const char *path, PareArena *arena,
+                         PareZipRecord **out, size_t *count, PareError *err) {
+    Walk w = {.map = map, .path = path, .err = err};
+    uint64_t entries = 0;
+    if (!pare_zip_directory(map, &w.directory, &entries))
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: begins as a zip archive but has no directory at its end; the "
+                              "download may be incomplete",
+                              path);
+    if (entries > PARE_TENSORS_MAX)
+        return pare_error_set(err, PARE_E_FORMAT, "%s: more than %zu zip entries", path,
+                              PARE_TENSORS_MAX);
+    w.directory_begin = w.directory.at;
+    *count = (size_t)entries;
+    *out = pare_arena_alloc(arena, *count, sizeof **out);
+    if (*out == NULL)
+        return pare_memory_error(err, path);
+    for (size_t i = 0; i < *count; i++) {
+        PareStatus status = read_record(&w, arena, &(*out)[i]);
+        if (status != PARE_OK)
+            return status;
+    }
+    if (pare_cursor_left(&w.directory) > 0)
+        return pare_error_set(err, PARE_E_FORMAT,
+                              "%s: the archive's directory has more entries than it counts", path);
+    return check_overlaps(&w, *out, *count);
 }

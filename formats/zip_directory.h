@@ -1,8 +1,8 @@
 /* Where the entries of a mapped zip archive lie.
  *
  * libzip reads archives but does not say where an entry's bytes are. Tensors are stored without
- * compression, so knowing that lets us use the mapping itself. This walk is strict and optional: an
- * archive that it does not understand is read through libzip. */
+ * compression, so knowing that lets us use the mapping itself. The walk is strict: an archive whose
+ * entries overlap, or whose local headers say something else than its directory, is refused. */
 #ifndef PARE_FORMATS_ZIP_DIRECTORY_H
 #define PARE_FORMATS_ZIP_DIRECTORY_H
 
@@ -12,6 +12,7 @@
 
 #include "core/buffer.h"
 #include "core/file.h"
+#include "core/memory.h"
 
 typedef struct {
     const uint8_t *name;
@@ -28,5 +29,18 @@ bool pare_zip_next(PareCursor *directory, PareZipEntry *out);
 /* The bytes of an entry that is stored as it is; NULL when it is not, or lies elsewhere than the
  * directory says. */
 const uint8_t *pare_zip_stored(const PareMapping *map, const PareZipEntry *entry);
+
+/* An entry whose bytes lie inside of the archive, beside those of all others. */
+typedef struct {
+    const char *name;    /* terminated; without ".." and not absolute */
+    const uint8_t *data; /* `packed` bytes; stored as they are if that is `size` and !deflated */
+    uint64_t packed, size, local;
+    uint32_t crc;
+    bool deflated;
+} PareZipRecord;
+
+/* All entries in the directory's order, in `arena`. `path` names the archive in messages. */
+PareStatus pare_zip_read(const PareMapping *map, const char *path, PareArena *arena,
+                         PareZipRecord **out, size_t *count, PareError *err);
 
 #endif
