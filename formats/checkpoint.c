@@ -151,14 +151,23 @@ void pare_view_set_contiguous(PareTensorView *view, const PareTensorType *type) 
 
 enum { GATHER_ELEMENTS = 512, ELEMENT_MAX = 8, PIECE_ELEMENTS = 1 << 22 };
 
-/* Where elements go: as they are, or through float32. */
-typedef struct {
+/* Where elements go: into memory, as they are or through float32; or to somebody who takes them in
+ * pieces. */
+typedef struct Sink Sink;
+struct Sink {
     const PareCheckpoint *c;
     PareDtype dtype;
     size_t size;
-    bool to_f32;
+    PareStatus (*put)(Sink *sink, const uint8_t *src, size_t count); /* at most PIECE_ELEMENTS */
     uint8_t *at;
-} Sink;
+    /* Of a stream: how many elements to pass over, how many to take after them; those that wait in
+     * `room` (PARE_STREAM_ELEMENTS, made when needed) for a full piece. */
+    size_t skip, left, used;
+    float *room;
+    PareTakeFloats take;
+    void *context;
+    PareError *err;
+};
 
 void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t size) {
     c = c->part != NULL ? c->part : c;
@@ -167,38 +176,82 @@ void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t 
         pare_file_drop(&c->map, at - begin, size);
 }
 
+static PareStatus put_raw(Sink *sink, const uint8_t *src, size_t count) {
+    memcpy(sink->at, src, count * sink->size);
+    sink->at += count * sink->size;
+    return PARE_OK;
+}
+
+static PareStatus put_f32(Sink *sink, const uint8_t *src, size_t count) {
+    pare_convert_to_f32(sink->dtype, src, (float *)(void *)sink->at, count);
+    sink->at += count * sizeof(float);
+    return PARE_OK;
+}
+
+static PareStatus flush_stream(Sink *sink) {
+    size_t used = sink->used;
+    sink->used = 0;
+    return used > 0 ? sink->take(sink->context, sink->room, used, sink->err) : PARE_OK;
+}
+
+/* Collects `count` elements, at most as many as fit. */
+static PareStatus collect(Sink *sink, const uint8_t *src, size_t count) {
+    if (sink->room == NULL)
+        sink->room = pare_alloc(PARE_STREAM_ELEMENTS, sizeof *sink->room);
+    if (sink->room == NULL)
+        return pare_memory_error(sink->err, sink->c->path);
+    pare_convert_to_f32(sink->dtype, src, sink->room + sink->used, count);
+    sink->used += count;
+    return sink->used == PARE_STREAM_ELEMENTS ? flush_stream(sink) : PARE_OK;
+}
+
+/* Floats that can be used as they are, enough of them, are taken from where they lie. */
+static PareStatus put_stream(Sink *sink, const uint8_t *src, size_t count) {
+    size_t skipped = count < sink->skip ? count : sink->skip;
+    bool ready = sink->dtype == PARE_F32 && (uintptr_t)src % _Alignof(float) == 0;
+    PareStatus status = PARE_OK;
+    sink->skip -= skipped;
+    src += skipped * sink->size;
+    count = count - skipped < sink->left ? count - skipped : sink->left;
+    sink->left -= count;
+    while (count > 0 && status == PARE_OK) {
+        size_t space = PARE_STREAM_ELEMENTS - sink->used, n = count < space ? count : space;
+        if (ready && sink->used == 0 && n > GATHER_ELEMENTS)
+            status = sink->take(sink->context, (const float *)(const void *)src, n, sink->err);
+        else
+            status = collect(sink, src, n);
+        src += n * sink->size;
+        count -= n;
+    }
+    return status;
+}
+
 /* Long runs go in pieces whose pages are given back, so that a tensor is in memory once. */
-static void put_run(Sink *sink, const uint8_t *src, size_t count) {
-    while (count > PIECE_ELEMENTS) {
-        put_run(sink, src, PIECE_ELEMENTS);
+static PareStatus put_run(Sink *sink, const uint8_t *src, size_t count) {
+    PareStatus status = PARE_OK;
+    for (; count > PIECE_ELEMENTS && status == PARE_OK; count -= PIECE_ELEMENTS) {
+        status = sink->put(sink, src, PIECE_ELEMENTS);
         pare_checkpoint_drop(sink->c, src, PIECE_ELEMENTS * sink->size);
         src += PIECE_ELEMENTS * sink->size;
-        count -= PIECE_ELEMENTS;
     }
-    if (sink->to_f32) {
-        pare_convert_to_f32(sink->dtype, src, (float *)(void *)sink->at, count);
-        sink->at += count * sizeof(float);
-    } else {
-        memcpy(sink->at, src, count * sink->size);
-        sink->at += count * sink->size;
-    }
+    return status == PARE_OK ? sink->put(sink, src, count) : status;
 }
 
 /* `count` elements that lie `stride` elements apart. */
-static void put_strided(Sink *sink, const uint8_t *src, uint64_t stride, size_t count) {
+static PareStatus put_strided(Sink *sink, const uint8_t *src, uint64_t stride, size_t count) {
     uint8_t run[GATHER_ELEMENTS * ELEMENT_MAX];
     size_t step = (size_t)stride * sink->size;
-    if (stride == 1) {
-        put_run(sink, src, count);
-        return;
-    }
-    for (size_t done = 0; done < count;) {
+    PareStatus status = PARE_OK;
+    if (stride == 1)
+        return put_run(sink, src, count);
+    for (size_t done = 0; done < count && status == PARE_OK;) {
         size_t length = count - done < GATHER_ELEMENTS ? count - done : GATHER_ELEMENTS;
         for (size_t i = 0; i < length; i++)
             memcpy(run + i * sink->size, src + (done + i) * step, sink->size);
-        put_run(sink, run, length);
+        status = put_run(sink, run, length);
         done += length;
     }
+    return status;
 }
 
 /* How many of the last dimensions lie without gaps, as one run of `*run` elements. */
@@ -214,7 +267,7 @@ static uint32_t contiguous_tail(const PareTensorType *type, const PareTensorView
 }
 
 /* All elements in row-major order. There are some: no dimension is zero. */
-static void gather(const PareTensorType *type, const PareTensorView *view, Sink *sink) {
+static PareStatus gather(const PareTensorType *type, const PareTensorView *view, Sink *sink) {
     uint64_t run, index[PARE_MAX_DIMS] = {0};
     uint32_t outer = type->dims - contiguous_tail(type, view, &run);
     uint64_t stride = 1;
@@ -227,17 +280,17 @@ static void gather(const PareTensorType *type, const PareTensorView *view, Sink 
         uint64_t at = 0;
         for (uint32_t d = 0; d < outer; d++)
             at += index[d] * view->strides[d];
-        put_strided(sink, view->data + at * sink->size, stride, (size_t)run);
+        PareStatus status = put_strided(sink, view->data + at * sink->size, stride, (size_t)run);
         uint32_t d = outer;
         while (d > 0 && ++index[d - 1] == type->shape[d - 1])
             index[--d] = 0;
-        if (d == 0)
-            return;
+        if (d == 0 || status != PARE_OK)
+            return status;
     }
 }
 
-static PareStatus read_tensor(PareCheckpoint *c, const PareCheckpointTensor *t, bool to_f32,
-                              void *dst, PareError *err) {
+static PareStatus read_tensor(PareCheckpoint *c, const PareCheckpointTensor *t, Sink *sink,
+                              PareError *err) {
     PareTensorView view;
     size_t elements, index = (size_t)(t - c->tensors);
     PareStatus status = c->reader->view(c, index, &view, err);
@@ -246,20 +299,34 @@ static PareStatus read_tensor(PareCheckpoint *c, const PareCheckpointTensor *t, 
     if (!pare_tensor_elements(&t->type, &elements))
         return pare_error_set(err, PARE_E_FORMAT, "%s: tensor '%s' is larger than memory can be",
                               c->path, t->name);
-    Sink sink = {c, t->type.dtype, pare_dtype_size(t->type.dtype), to_f32, dst};
+    sink->c = c;
+    sink->dtype = t->type.dtype;
+    sink->size = pare_dtype_size(t->type.dtype);
     if (elements > 0)
-        gather(&t->type, &view, &sink);
+        status = gather(&t->type, &view, sink);
+    if (status == PARE_OK)
+        status = flush_stream(sink);
     if (c->reader->release != NULL)
         c->reader->release(c, index);
-    return PARE_OK;
+    return status;
 }
 
 PareStatus pare_checkpoint_read_f32(PareCheckpoint *c, const PareCheckpointTensor *t, float *dst,
                                     PareError *err) {
-    return read_tensor(c, t, true, dst, err);
+    return read_tensor(c, t, &(Sink){.put = put_f32, .at = (uint8_t *)dst}, err);
 }
 
 PareStatus pare_checkpoint_read_raw(PareCheckpoint *c, const PareCheckpointTensor *t, void *dst,
                                     PareError *err) {
-    return read_tensor(c, t, false, dst, err);
+    return read_tensor(c, t, &(Sink){.put = put_raw, .at = dst}, err);
+}
+
+PareStatus pare_checkpoint_stream_f32(PareCheckpoint *c, const PareCheckpointTensor *t,
+                                      size_t first, size_t count, PareTakeFloats take,
+                                      void *context, PareError *err) {
+    Sink sink = {.put = put_stream, .skip = first, .left = count, .take = take, .context = context};
+    sink.err = err;
+    PareStatus status = read_tensor(c, t, &sink, err);
+    pare_free(sink.room);
+    return status;
 }

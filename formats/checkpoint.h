@@ -64,4 +64,14 @@ PareStatus pare_checkpoint_read_f32(PareCheckpoint *c, const PareCheckpointTenso
 PareStatus pare_checkpoint_read_raw(PareCheckpoint *c, const PareCheckpointTensor *t, void *dst,
                                     PareError *err);
 
+/* Elements first to first + count - 1 as pare_checkpoint_read_f32 has them, but without memory for
+ * them all: `take` gets them in order, in pieces of at most PARE_STREAM_ELEMENTS, which fit into a
+ * processor's cache. They are valid during that call. The first failure of `take` is returned. */
+enum { PARE_STREAM_ELEMENTS = 1 << 16 };
+typedef PareStatus (*PareTakeFloats)(void *context, const float *values, size_t count,
+                                     PareError *err);
+PareStatus pare_checkpoint_stream_f32(PareCheckpoint *c, const PareCheckpointTensor *t,
+                                      size_t first, size_t count, PareTakeFloats take,
+                                      void *context, PareError *err);
+
 #endif
