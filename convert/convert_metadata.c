@@ -116,8 +116,13 @@ static void put_provenance(PareConvert *c, const PareInputFile *inputs, size_t c
         pare_buffer_put_json_string(out, o->allow_unused.items[i],
                                     strlen(o->allow_unused.items[i]));
     }
-    pare_buffer_printf(out, "],\"allow_nonfinite\":%s,\"no_tokenizer\":%s},\"inputs\":[",
+    pare_buffer_printf(out, "],\"allow_nonfinite\":%s,\"no_tokenizer\":%s",
                        o->allow_nonfinite ? "true" : "false", o->no_tokenizer ? "true" : "false");
+    if (o->root) {
+        pare_buffer_puts(out, ",");
+        put_string(out, "root", o->root);
+    }
+    pare_buffer_puts(out, "},\"inputs\":[");
     for (size_t i = 0; i < count; i++) {
         pare_buffer_puts(out, i ? ",{" : "{");
         put_string(out, "file", inputs[i].name);

@@ -42,7 +42,7 @@ static void test_sniffing(void **state) {
     REFUSE_TEXT("\x89HDF\r\n\x1a\n\0\0", "HDF5");
     REFUSE_TEXT("\x89PARE\r\n\x1a\1\0\0\0", ".pare file already");
     REFUSE_TEXT("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e.",
-                "before version 1.6");
+                "the protocol: not a valid pickle");
     REFUSE_TEXT("\x80\x04N.", "bare pickle");
     REFUSE_TEXT("{\"model_type\": \"x\"}", "JSON");
     REFUSE_TEXT("\x08\x07\x12\x07pytorch", "ONNX");
