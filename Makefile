@@ -67,6 +67,9 @@ CLI_SRC  := $(sort $(filter-out $(MAIN_SRC),$(wildcard programs/*.c)))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP_SRC := $(sort $(filter-out $(TEST_SRC) tests/fuzz_%.c,$(wildcard tests/*.c)))
 BENCH_SRC := $(sort $(wildcard bench/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_HELP_SRC := tests/fuzz/fuzz_common.c
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(filter-out $(FUZZ_HELP_SRC),$(FUZZ_SRC)))
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(O)/%.o)
@@ -74,7 +77,8 @@ TEST_HELP_OBJ := $(TEST_HELP_SRC:%.c=$(O)/%.o)
 PROGRAMS := $(MAIN_SRC:programs/%.c=$(O)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
-every_src := $(LIB_SRC) $(MAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(TEST_HELP_SRC) $(BENCH_SRC)
+REPLAYS  := $(FUZZ_TARGETS:%=$(O)/tests/fuzz/replay_%)
+every_src := $(FUZZ_SRC) tests/fuzz/replay.c $(LIB_SRC) $(MAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(TEST_HELP_SRC) $(BENCH_SRC)
 
 LIB_A  := $(O)/libpare.a
 LIB_SO := $(O)/libpare.so
@@ -161,6 +165,18 @@ $(TESTS): $(O)/tests/%: $(O)/tests/%.o $(TEST_HELP_OBJ) $(CLI_A) $(LIB_A)
 	$(call say,LD,$@)
 	$(q)$(call link,$< $(TEST_HELP_OBJ) $(CLI_A) $(LIB_A) $(test_libs))
 
+# A fuzzing target with a main that replays its corpora, and, for clang, with libFuzzer's.
+fuzz_objects = $(O)/tests/fuzz/fuzz_$*.o $(O)/tests/fuzz/fuzz_common.o
+$(REPLAYS): $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/fuzz_common.o \
+            $(O)/tests/fuzz/replay.o $(LIB_A)
+	$(call say,LD,$@)
+	$(q)$(call link,$(fuzz_objects) $(O)/tests/fuzz/replay.o $(LIB_A))
+
+$(O)/tests/fuzz/fuzzer_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/fuzz_common.o $(LIB_A)
+	$(call say,LD,$@)
+	$(q)$(CC) $(ldflags) -fsanitize=fuzzer -o $(tmp) $(fuzz_objects) $(LIB_A) $(pkg_libs) && \
+	    mv -f $(tmp) $@
+
 $(BENCHES): $(O)/bench/%: $(O)/bench/%.o $(CLI_A) $(LIB_A)
 	$(call say,LD,$@)
 	$(q)$(call link,$< $(CLI_A) $(LIB_A))
@@ -183,7 +199,7 @@ deps:
 # ---- Targets -----------------------------------------------------------------------------------
 
 .PHONY: help all lib programs tests check test all-tests test-long all-tests-long run-test \
-        lint format demo bench install uninstall setup clean
+        fuzz lint format demo bench install uninstall setup clean
 
 # Sub-makes use every core, unless the caller said otherwise.
 NPROC := $(shell nproc 2>/dev/null || echo 2)
@@ -204,7 +220,7 @@ ifeq (,$(SAN)$(DEBUG)$(MPI))
 	@for p in $(notdir $(PROGRAMS)); do ln -sfn ../$(notdir $(O))/$$p $(BIN)/$$p; done
 endif
 
-tests: $(TESTS)
+tests: $(TESTS) $(REPLAYS)
 
 # Test items are "label|folder of programs|path"; tools/run-tests explains.
 items = $(foreach t,$(2),'$(1)|$(abspath $(3))|$(t)')
@@ -214,6 +230,8 @@ plain_tests  := $(call items,plain,$(TESTS),$(O))
 script_items := $(call items,script,$(script_tests),$(O))
 cli_items    := $(call items,cli,$(cli_cases),$(O))
 san_tests    := $(call items,san,$(TESTS:$(O)/%=$(O_SAN)/%),$(O_SAN))
+plain_fuzz   := $(call items,fuzz,$(REPLAYS),$(O))
+san_fuzz     := $(call items,fuzz-san,$(REPLAYS:$(O)/%=$(O_SAN)/%),$(O_SAN))
 san_cli      := $(call items,san-cli,$(cli_cases),$(O_SAN))
 
 check: ## the unit tests, under a minute
@@ -228,9 +246,9 @@ test: ## every test: unit (plain, and with sanitizers), scripts, command lines
 all-tests:
 	@$(submake) -k all tests || true
 	@$(submake) -k SAN=$(TEST_SAN) programs tests || true
-	@tools/run-tests $(plain_tests) $(san_tests) $(script_items) $(cli_items)
+	@tools/run-tests $(plain_tests) $(san_tests) $(san_fuzz) $(script_items) $(cli_items)
 
-test-long: ## the above, and valgrind, every instruction set, failing allocations, clang
+test-long: ## the above, valgrind, every instruction set, clang, and an hour of each fuzzer
 	@tools/setup.sh build test long
 	@$(MAKE) --no-print-directory all-tests-long
 
@@ -241,7 +259,12 @@ all-tests-long:
 	@PARE_TEST_LONG=1 tools/run-tests $(plain_tests) $(san_tests) $(script_items) $(cli_items) \
 	    $(san_cli) $(foreach i,scalar $(present_isas),$(call items,cpu=$(i),$(TESTS),$(O))) \
 	    $(call items,clang,$(TEST_SRC:%.c=$(BUILD)/clang$(opt)/%),$(BUILD)/clang$(opt)) \
-	    $(call items,valgrind,$(TESTS),$(O))
+	    $(call items,valgrind,$(TESTS),$(O)) $(plain_fuzz)
+	@for t in $(FUZZ_TARGETS); do tools/fuzz $$t $(or $(FUZZ_SECONDS),3600) || exit 1; done
+
+fuzz: ## make fuzz TARGET=pickle SECONDS=60 (without TARGET: the list of targets)
+	@test -n "$(TARGET)" || { echo 'targets: $(FUZZ_TARGETS)'; exit 2; }
+	@tools/fuzz $(TARGET) $(or $(SECONDS),60)
 
 run-test: ## one test: make run-test T=test_core_json (what does not compile elsewhere is skipped)
 	@test -n "$(T)" || { echo 'usage: make run-test T=NAME [SAN=address,undefined]' >&2; exit 2; }

@@ -1,0 +1,90 @@
+/* Files and folders for fuzzing targets, and what they do with a checkpoint. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "formats/checkpoint.h"
+#include "tests/fuzz/fuzz.h"
+
+/* Elements that are read of one input: reading is linear, and the fuzzer wants speed. */
+enum { READ_ELEMENTS = 1 << 20 };
+
+static void must(int ok, const char *what) {
+    if (!ok) {
+        perror(what);
+        abort();
+    }
+}
+
+static void write_all(int fd, const void *bytes, size_t size) {
+    must(ftruncate(fd, 0) == 0, "ftruncate");
+    must(pwrite(fd, bytes, size, 0) == (ssize_t)size, "pwrite");
+}
+
+const char *fuzz_file(const void *bytes, size_t size) {
+    static int fd = -1;
+    static char path[64];
+    if (fd >= 0)
+        close(fd);
+    must((fd = memfd_create("input", MFD_CLOEXEC)) >= 0, "memfd_create");
+    write_all(fd, bytes, size);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return path;
+}
+
+static char folder[] = "/dev/shm/pare-fuzz-XXXXXX";
+
+static void remove_folder(void) {
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    must(system(command) == 0, command);
+}
+
+const char *fuzz_folder(void) {
+    static int made;
+    if (!made) {
+        must(mkdtemp(folder) != NULL, folder);
+        atexit(remove_folder);
+        made = 1;
+    }
+    return folder;
+}
+
+static const char *path_of(const char *name) {
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
+    return path;
+}
+
+void fuzz_put(const char *name, const void *bytes, size_t size) {
+    int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    must(fd >= 0, name);
+    write_all(fd, bytes, size);
+    close(fd);
+}
+
+void fuzz_remove(const char *name) {
+    unlink(path_of(name));
+}
+
+void fuzz_read_checkpoint(const char *path) {
+    PareError err = {0};
+    PareCheckpoint *c = NULL;
+    size_t read = 0, elements;
+    if (pare_checkpoint_open(path, NULL, &c, &err) != PARE_OK)
+        return;
+    for (size_t i = 0; i < pare_checkpoint_count(c); i++) {
+        const PareCheckpointTensor *t = pare_checkpoint_tensor(c, i);
+        if (!pare_tensor_elements(&t->type, &elements) || elements > READ_ELEMENTS - read)
+            continue;
+        float *values = pare_alloc(elements, sizeof *values);
+        if (values && pare_checkpoint_read_f32(c, t, values, &err) == PARE_OK)
+            read += elements;
+        pare_free(values);
+    }
+    pare_checkpoint_close(c);
+}

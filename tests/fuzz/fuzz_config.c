@@ -1,0 +1,50 @@
+/* config.json and generation_config.json, and descriptions: JSON that becomes a model's shape. */
+#include <string.h>
+
+#include "convert/family.h"
+#include "core/json.h"
+#include "tests/fuzz/fuzz.h"
+
+const char *const fuzz_corpora[] = {"tests/fuzz/seeds/config", "tests/fuzz/crashes/config", NULL};
+
+/* Families may look what a checkpoint holds. */
+static const char EMPTY[] = "\x40\0\0\0\0\0\0\0"
+                            "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}"
+                            "          "
+                            "\0\0\0\0";
+
+static void describe(const PareJson *root, PareArena *arena, PareError *err) {
+    static PareCheckpoint *checkpoint;
+    if (!checkpoint)
+        pare_checkpoint_open(fuzz_file(EMPTY, sizeof EMPTY - 1), NULL, &checkpoint, err);
+    const PareJson *type = pare_json_get(root, "model_type");
+    const PareFamily *family =
+        pare_json_is_string(type) ? pare_family_find(pare_json_string(type)) : NULL;
+    if (!family || !checkpoint)
+        return;
+    PareFamilyModel model = {.family = family};
+    PareConfig config = {
+        .object = root, .where = "input", .checkpoint = checkpoint, .arena = arena, .err = err};
+    PareSlots slots;
+    if (pare_family_describe(&config, &model) == PARE_OK)
+        pare_slots_list(&model.description, arena, &slots, err);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    PareError err = {0};
+    PareJsonDoc *doc = NULL;
+    PareDescription d;
+    PareGeneration g = pare_generation_defaults();
+    PareArena *arena = pare_arena_create(0);
+    if (arena && pare_json_parse((const char *)data, size, "input", &doc, &err) == PARE_OK) {
+        const PareJson *root = pare_json_root(doc);
+        pare_free(pare_json_print(root));
+        pare_generation_read(&g, root, "input", arena, &err);
+        pare_description_read(root, "input", arena, &d, &err);
+        if (pare_json_is_object(root))
+            describe(root, arena, &err);
+    }
+    pare_json_free(doc);
+    pare_arena_destroy(arena);
+    return 0;
+}

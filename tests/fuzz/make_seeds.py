@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzzing targets: tests/fuzz/seeds/TARGET. Needs PyTorch, sentencepiece,
+and the programs in build/bin. Everything is made here, of made-up names and numbers."""
+
+import collections
+import io
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+import torch
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SEEDS = os.path.join(ROOT, "tests/fuzz/seeds")
+
+
+def put(target, name, data):
+    os.makedirs(os.path.join(SEEDS, target), exist_ok=True)
+    with open(os.path.join(SEEDS, target, name), "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+def saved(value, **options):
+    out = io.BytesIO()
+    torch.save(value, out, **options)
+    return out.getvalue()
+
+
+def pickles():
+    state = collections.OrderedDict(
+        a=torch.arange(6.0).reshape(2, 3), b=torch.ones(3).half(), c=torch.zeros((), dtype=torch.int64)
+    )
+    state["t"] = state["a"].t()
+    model = torch.nn.Linear(2, 3)
+    whole = {
+        "model": model.state_dict(),
+        "optimizer": torch.optim.AdamW(model.parameters()).state_dict(),
+        "epoch": 3,
+        "best": 0.25,
+        "names": {"x", "y"},
+    }
+    for name, value in (("state", state), ("whole", whole)):
+        archive = saved(value)
+        put("torch", name + ".bin", archive)
+        put("torch", name + ".legacy", saved(value, _use_new_zipfile_serialization=False))
+        with zipfile.ZipFile(io.BytesIO(archive)) as z:
+            inner = [n for n in z.namelist() if n.endswith("data.pkl")]
+            put("pickle", name, z.read(inner[0]))
+    things = [1, -7, 2**40, 2**80, 1.5, "text", b"bytes", None, True, (1,), [2, 3], {"k": {4}}]
+    for protocol in range(6):
+        put("pickle", "protocol%d" % protocol, pickle.dumps(things, protocol=protocol))
+
+
+def datasets():
+    put("dataset", "tsv", b"\x01sentence\tlabel\na b\t1\nc\t0\n")
+    put("dataset", "columns", b"\x05ein Haus\ta house\n\tnothing\n")
+    put("dataset", "text", b"\x03one line\n\nanother\n")
+    put("dataset", "auto", b'\x00{"text": "x", "label": 2}\n')
+    rows = [
+        {"text": "a", "target": "b"},
+        {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 0], "labels": [2, -100, 1]},
+        {"question": "q", "context": "c", "label": "yes", "extra": [{}, None]},
+    ]
+    put("dataset", "jsonl", b"\x02" + "\n".join(json.dumps(r) for r in rows).encode())
+
+
+def indexes():
+    index = {"metadata": {"total_size": 8}, "weight_map": {"a": "s1.safetensors", "b": "s1.safetensors"}}
+    put("index", "good", json.dumps(index))
+    index["weight_map"]["b"] = "../s1.safetensors"
+    put("index", "up", json.dumps(index))
+
+
+CONFIGS = {
+    "bert": {
+        "model_type": "bert", "architectures": ["BertForSequenceClassification"], "hidden_size": 8,
+        "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 12, "vocab_size": 16,
+        "max_position_embeddings": 8, "type_vocab_size": 2, "id2label": {"0": "no", "1": "yes"},
+        "pruned_heads": {}, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
+    },
+    "gpt2": {
+        "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 8, "n_head": 2,
+        "n_layer": 1, "n_positions": 8, "vocab_size": 16, "eos_token_id": 3, "bos_token_id": 3,
+    },
+    "bart": {
+        "model_type": "bart", "architectures": ["BartForConditionalGeneration"], "d_model": 8,
+        "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 12,
+        "vocab_size": 16, "max_position_embeddings": 8, "num_beams": 4, "no_repeat_ngram_size": 3,
+        "bad_words_ids": [[1, 2]], "early_stopping": True, "forced_bos_token_id": 0,
+    },
+    "marian": {
+        "model_type": "marian", "architectures": ["MarianMTModel"], "d_model": 8,
+        "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 12, "decoder_ffn_dim": 12,
+        "vocab_size": 16, "max_position_embeddings": 8, "pad_token_id": 15,
+        "decoder_start_token_id": 15, "eos_token_id": 0, "scale_embedding": True,
+        "activation_function": "swish",
+    },
+    "t5": {
+        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 8, "d_kv": 4,
+        "num_heads": 2, "num_layers": 1, "d_ff": 12, "vocab_size": 16,
+        "relative_attention_num_buckets": 8, "feed_forward_proj": "gated-gelu",
+        "decoder_start_token_id": 0, "tie_word_embeddings": True,
+    },
+}
+
+
+def bert_state():
+    torch.manual_seed(1)
+    shapes = {
+        "embeddings.word_embeddings.weight": (16, 8),
+        "embeddings.position_embeddings.weight": (8, 8),
+        "embeddings.token_type_embeddings.weight": (2, 8),
+        "embeddings.LayerNorm.weight": (8,),
+        "embeddings.LayerNorm.bias": (8,),
+        "pooler.dense.weight": (8, 8),
+        "pooler.dense.bias": (8,),
+    }
+    layer = "encoder.layer.0."
+    for part in ("attention.self.query", "attention.self.key", "attention.self.value",
+                 "attention.output.dense"):
+        shapes[layer + part + ".weight"] = (8, 8)
+        shapes[layer + part + ".bias"] = (8,)
+    for part in ("attention.output.LayerNorm", "output.LayerNorm"):
+        shapes[layer + part + ".weight"] = shapes[layer + part + ".bias"] = (8,)
+    shapes[layer + "intermediate.dense.weight"] = (12, 8)
+    shapes[layer + "intermediate.dense.bias"] = (12,)
+    shapes[layer + "output.dense.weight"] = (8, 12)
+    shapes[layer + "output.dense.bias"] = (8,)
+    state = {"bert." + k: torch.randn(s) for k, s in shapes.items()}
+    state["classifier.weight"] = torch.randn(2, 8)
+    state["classifier.bias"] = torch.randn(2)
+    return state
+
+
+def models():
+    program = os.path.join(ROOT, "build/bin/pare-")
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["w%d" % i for i in range(9)] + ["##a", "b"]
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(bert_state(), os.path.join(folder, "pytorch_model.bin"))
+        with open(os.path.join(folder, "config.json"), "w") as f:
+            json.dump(CONFIGS["bert"], f)
+        with open(os.path.join(folder, "vocab.txt"), "w") as f:
+            f.write("\n".join(vocab) + "\n")
+        out = os.path.join(folder, "m.pare")
+        subprocess.check_call([program + "convert", "-q", folder, "-o", out])
+        put("pare", "bert.f32", open(out, "rb").read())
+        for kind in ("int8", "fp16"):
+            small = os.path.join(folder, kind)
+            subprocess.check_call([program + "quantize", "-q", out, "-o", small, "--to", kind])
+            put("pare", "bert." + kind, open(small, "rb").read())
+        sys.path.insert(0, os.path.join(ROOT, "tests"))
+        data = open(out, "rb").read()
+        at = data.find(b"PTOK")
+        put("tokenizer", "compact-wordpiece", b"\xff" + data[at:at + 200])
+    put("tokenizer", "vocab-txt", b"\x00" + "\n".join(vocab).encode())
+
+
+def tokenizers():
+    import sentencepiece
+
+    put("tokenizer", "bpe", b"\x03" + json.dumps({"a": 0, "b": 1, "ab": 2, "<unk>": 3, "c": 4}).encode()
+        + b"\x1e\x04#version: 0.2\na b\n")
+    fast = {
+        "version": "1.0", "added_tokens": [{"id": 0, "content": "[UNK]", "special": True}],
+        "normalizer": {"type": "BertNormalizer", "lowercase": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+                           "pair": [], "special_tokens": {}},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "a": 1, "##b": 2}},
+    }
+    put("tokenizer", "fast-wordpiece", b"\x01" + json.dumps(fast).encode())
+    fast["model"] = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    fast["normalizer"] = None
+    fast["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False}
+    fast["decoder"] = {"type": "ByteLevel"}
+    fast["added_tokens"] = []
+    put("tokenizer", "fast-bpe", b"\x01" + json.dumps(fast).encode())
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["one two three", "two three four", "three four five"] * 20),
+        model_writer=out, vocab_size=20, model_type="unigram", hard_vocab_limit=False,
+        normalization_rule_name="identity", minloglevel=2)
+    put("tokenizer", "spiece", b"\x02" + out.getvalue().replace(b"\x1e", b"\x1d"))
+
+
+def main():
+    shutil.rmtree(SEEDS, ignore_errors=True)
+    pickles()
+    datasets()
+    indexes()
+    for name, config in CONFIGS.items():
+        put("config", name, json.dumps(config))
+    put("config", "generation", json.dumps({"num_beams": 4, "eos_token_id": [1, 2], "max_length": 20}))
+    models()
+    tokenizers()
+
+
+main()
