@@ -78,7 +78,8 @@ PROGRAMS := $(MAIN_SRC:programs/%.c=$(O)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
 REPLAYS  := $(FUZZ_TARGETS:%=$(O)/tests/fuzz/replay_%)
-every_src := $(FUZZ_SRC) tests/fuzz/replay.c $(LIB_SRC) $(MAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(TEST_HELP_SRC) $(BENCH_SRC)
+every_src := $(LIB_SRC) $(MAIN_SRC) $(CLI_SRC) $(TEST_SRC) $(TEST_HELP_SRC) $(BENCH_SRC) \
+             $(FUZZ_SRC) tests/fuzz/replay.c
 
 LIB_A  := $(O)/libpare.a
 LIB_SO := $(O)/libpare.so

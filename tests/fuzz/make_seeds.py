@@ -33,7 +33,9 @@ def saved(value, **options):
 
 def pickles():
     state = collections.OrderedDict(
-        a=torch.arange(6.0).reshape(2, 3), b=torch.ones(3).half(), c=torch.zeros((), dtype=torch.int64)
+        a=torch.arange(6.0).reshape(2, 3),
+        b=torch.ones(3).half(),
+        c=torch.zeros((), dtype=torch.int64),
     )
     state["t"] = state["a"].t()
     model = torch.nn.Linear(2, 3)
@@ -70,7 +72,8 @@ def datasets():
 
 
 def indexes():
-    index = {"metadata": {"total_size": 8}, "weight_map": {"a": "s1.safetensors", "b": "s1.safetensors"}}
+    shard = "s1.safetensors"
+    index = {"metadata": {"total_size": 8}, "weight_map": {"a": shard, "b": shard}}
     put("index", "good", json.dumps(index))
     index["weight_map"]["b"] = "../s1.safetensors"
     put("index", "up", json.dumps(index))
@@ -141,7 +144,8 @@ def bert_state():
 
 def models():
     program = os.path.join(ROOT, "build/bin/pare-")
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["w%d" % i for i in range(9)] + ["##a", "b"]
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##a", "b"]
+    vocab += ["w%d" % i for i in range(9)]
     with tempfile.TemporaryDirectory() as folder:
         torch.save(bert_state(), os.path.join(folder, "pytorch_model.bin"))
         with open(os.path.join(folder, "config.json"), "w") as f:
@@ -165,14 +169,18 @@ def models():
 def tokenizers():
     import sentencepiece
 
-    put("tokenizer", "bpe", b"\x03" + json.dumps({"a": 0, "b": 1, "ab": 2, "<unk>": 3, "c": 4}).encode()
-        + b"\x1e\x04#version: 0.2\na b\n")
+    vocab = json.dumps({"a": 0, "b": 1, "ab": 2, "<unk>": 3, "c": 4}).encode()
+    put("tokenizer", "bpe", b"\x03" + vocab + b"\x1e\x04#version: 0.2\na b\n")
     fast = {
         "version": "1.0", "added_tokens": [{"id": 0, "content": "[UNK]", "special": True}],
         "normalizer": {"type": "BertNormalizer", "lowercase": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}],
-                           "pair": [], "special_tokens": {}},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [],
+            "special_tokens": {},
+        },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
                   "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "a": 1, "##b": 2}},
@@ -199,7 +207,8 @@ def main():
     indexes()
     for name, config in CONFIGS.items():
         put("config", name, json.dumps(config))
-    put("config", "generation", json.dumps({"num_beams": 4, "eos_token_id": [1, 2], "max_length": 20}))
+    generation = {"num_beams": 4, "eos_token_id": [1, 2], "max_length": 20}
+    put("config", "generation", json.dumps(generation))
     models()
     tokenizers()
 
