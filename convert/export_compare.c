@@ -13,11 +13,12 @@ static const char *const STACK_NAMES[PARE_STACKS] = {"encoder", "decoder"};
 static bool find_difference(const PareJson *a, const PareJson *b, PareBuffer *where) {
     size_t before = where->size;
     if (!pare_json_is_object(a) || !pare_json_is_object(b)) {
-        char *x = pare_json_print(a), *y = pare_json_print(b);
+        char *x = pare_json_print(a), *y = b ? pare_json_print(b) : pare_strdup("absent");
         bool same = x && y && strcmp(x, y) == 0;
         if (!same)
-            pare_buffer_printf(where, " is %s in the model and would be %s", x ? x : "?",
-                               y ? y : "?");
+            pare_buffer_printf(where, " is %s in the model and would be %s", x ? x : "",
+                               y ? y : "");
+        where->failed = where->failed || !x || !y;
         pare_free(x);
         pare_free(y);
         return !same;
@@ -56,10 +57,13 @@ static PareStatus check_equal(PareExport *e, PareError *err) {
     PareStatus st = parse_description(&e->held, &a, err);
     if (!st)
         st = parse_description(&theirs, &b, err);
-    if (!st && find_difference(pare_json_root(a), pare_json_root(b), &where))
-        st = pare_error_set(
-            err, PARE_E_UNSUPPORTED, "%s: config.json of %s cannot say what the model is: %.400s",
-            e->options.model, e->theirs.architecture->name, where.failed ? "?" : where.data);
+    bool differs = !st && find_difference(pare_json_root(a), pare_json_root(b), &where);
+    if (!st)
+        st = pare_buffer_ok(&where, "comparing descriptions", err);
+    if (!st && differs)
+        st = pare_error_set(err, PARE_E_UNSUPPORTED,
+                            "%s: config.json of %s cannot say what the model is: %.400s",
+                            e->options.model, e->theirs.architecture->name, where.data);
     pare_buffer_free(&where);
     pare_json_free(a);
     pare_json_free(b);

@@ -275,10 +275,40 @@ static bool has_changed(const PareExport *e, const PareDescription *before) {
 
 /* ---- Special tokens ---- */
 
-/* Where the vocabulary was pruned, ids are others: those of the model and of its tokenizer. */
+/* "null", 5, or [5,7] */
+static const char *id_list(PareExport *e, const int32_t *ids, uint32_t count, bool list) {
+    PareBuffer b = {0};
+    pare_buffer_puts(&b, list ? "[" : count ? "" : "null");
+    for (uint32_t i = 0; i < count; i++)
+        pare_buffer_printf(&b, i ? ",%d" : "%d", ids[i]);
+    pare_buffer_puts(&b, list ? "]" : "");
+    const char *text = b.failed ? NULL : pare_arena_strdup(e->arena, b.data);
+    pare_buffer_free(&b);
+    return text;
+}
+
+static PareStatus set_bad_words(PareExport *e, const PareGeneration *g, PareError *err) {
+    PareBuffer b = {0};
+    for (uint32_t i = 0; i < g->bad_word_count; i++) {
+        const char *word = id_list(e, g->bad_words[i].ids, g->bad_words[i].count, true);
+        pare_buffer_printf(&b, "%s%s", i ? "," : "[", word ? word : "");
+        b.failed = b.failed || !word;
+    }
+    pare_buffer_puts(&b, g->bad_word_count ? "]" : "null");
+    PareStatus st = PARE_OK;
+    if (g->bad_word_count || has(e->config, "bad_words_ids"))
+        st = set(e, "bad_words_ids", b.failed ? NULL : pare_arena_strdup(e->arena, b.data), err);
+    pare_buffer_free(&b);
+    return st;
+}
+
+/* Where the vocabulary was pruned, ids are others: those of the model, or of its tokenizer. What
+ * neither of them knows stays as it was, unless the model generates: then there is none. */
 static PareStatus set_ids(PareExport *e, PareError *err) {
     const PareGeneration *g = pare_model_generation(e->model);
     const PareTokenizer *t = e->tokenizer;
+    bool generates = e->held.head.kind == PARE_HEAD_LM && e->held.stacks[PARE_DECODER].present;
+    int32_t eos = t ? pare_tokenizer_eos(t) : -1;
     const struct {
         const char *key;
         int32_t id;
@@ -289,29 +319,13 @@ static PareStatus set_ids(PareExport *e, PareError *err) {
                {"forced_eos_token_id", g->forced_eos}};
     PareStatus st = PARE_OK;
     for (size_t i = 0; i < sizeof ids / sizeof *ids && !st; i++)
-        st = set(e, ids[i].key,
-                 ids[i].id < 0 ? "null" : pare_arena_printf(e->arena, "%d", ids[i].id), err);
-    int32_t only = t ? pare_tokenizer_eos(t) : -1;
-    PareBuffer b = {0};
-    for (uint32_t i = 0; i < g->eos.count; i++)
-        pare_buffer_printf(&b, "%s%d", i ? "," : g->eos.count > 1 ? "[" : "", g->eos.ids[i]);
-    if (!g->eos.count && only >= 0)
-        pare_buffer_printf(&b, "%d", only);
-    pare_buffer_puts(&b, g->eos.count > 1 ? "]" : b.size ? "" : "null");
-    if (!st)
-        st = set(e, "eos_token_id", b.failed ? NULL : pare_arena_strdup(e->arena, b.data), err);
-    pare_buffer_clear(&b);
-    for (uint32_t i = 0; i < g->bad_word_count; i++) {
-        pare_buffer_puts(&b, i ? ",[" : "[[");
-        for (uint32_t k = 0; k < g->bad_words[i].count; k++)
-            pare_buffer_printf(&b, k ? ",%d" : "%d", g->bad_words[i].ids[k]);
-        pare_buffer_putc(&b, ']');
-    }
-    pare_buffer_puts(&b, g->bad_word_count ? "]" : "null");
-    if (!st && (g->bad_word_count || has(e->config, "bad_words_ids")))
-        st = set(e, "bad_words_ids", b.failed ? NULL : pare_arena_strdup(e->arena, b.data), err);
-    pare_buffer_free(&b);
-    return st;
+        if (ids[i].id >= 0 || generates)
+            st = set(e, ids[i].key, id_list(e, &ids[i].id, ids[i].id >= 0, false), err);
+    if (!st && g->eos.count)
+        st = set(e, "eos_token_id", id_list(e, g->eos.ids, g->eos.count, g->eos.count > 1), err);
+    else if (!st && (eos >= 0 || generates))
+        st = set(e, "eos_token_id", id_list(e, &eos, eos >= 0, false), err);
+    return st ? st : set_bad_words(e, g, err);
 }
 
 static bool same_vocabulary(const PareDescription *a, const PareDescription *b) {

@@ -229,13 +229,13 @@ PareStatus pare_export_folder_commit(PareExportFolder *f, const char *input, Par
     return st;
 }
 
+/* Without asking for memory, since there may be none. */
 void pare_export_folder_end(PareExportFolder *f) {
-    for (size_t i = 0; i < f->count && f->temporary; i++) {
-        char *path = pare_file_join(f->temporary, f->files[i]);
-        if (path)
-            unlink(path);
-        pare_free(path);
-    }
+    int fd = f->temporary ? open(f->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    for (size_t i = 0; i < f->count && fd >= 0; i++)
+        unlinkat(fd, f->files[i], 0);
+    if (fd >= 0)
+        close(fd);
     if (f->temporary)
         rmdir(f->temporary);
     pare_free(f->temporary);

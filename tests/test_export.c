@@ -343,6 +343,12 @@ static void test_relative_biases(void **state) {
     compare_results(pruned, again, 0);
 }
 
+static void assert_count(const char *folder, const char *key, uint32_t count) {
+    char text[16];
+    snprintf(text, sizeof text, "%u", count);
+    assert_string_equal(json_member(folder, key), text);
+}
+
 static void test_fewer_layers(void **state) {
     (void)state;
     const char *whole = path_of("a.pare"), *pruned = path_of("p.pare"), *folder = path_of("dir");
@@ -364,14 +370,57 @@ static void test_fewer_layers(void **state) {
         pare_slice_write(&s, pruned);
         export_to((PareExportOptions){.model = pruned, .folder = folder});
         if (CASES[i].encoder)
-            assert_int_equal(atol(json_member(folder, CASES[i].encoder)),
-                             s.to.stacks[PARE_ENCODER].layer_count);
+            assert_count(folder, CASES[i].encoder, s.to.stacks[PARE_ENCODER].layer_count);
         if (CASES[i].decoder)
-            assert_int_equal(atol(json_member(folder, CASES[i].decoder)),
-                             s.to.stacks[PARE_DECODER].layer_count);
+            assert_count(folder, CASES[i].decoder, s.to.stacks[PARE_DECODER].layer_count);
         convert(folder, false, again);
         compare_results(pruned, again, 0);
     }
+}
+
+/* A narrower network with fewer words and positions: every number of the settings follows. */
+static void test_narrower(void **state) {
+    (void)state;
+    const char *whole = path_of("a.pare"), *pruned = path_of("p.pare"), *folder = path_of("dir");
+    const char *again = path_of("b.pare");
+    convert_golden("bert-cls", whole);
+    PareSlice s = pare_slice_begin(whole);
+    PareStack *k = &s.to.stacks[PARE_ENCODER];
+    k->width = k->embedding_width = 24;
+    k->vocabulary = 90;
+    k->positions = 20;
+    k->types = 1;
+    for (uint32_t l = 0; l < 3; l++)
+        keep_first(&s, PARE_ENCODER, l, 3, 64);
+    pare_slice_write(&s, pruned);
+    export_to((PareExportOptions){.model = pruned, .folder = folder});
+    assert_string_equal(json_member(folder, "hidden_size"), "24");
+    assert_string_equal(json_member(folder, "vocab_size"), "90");
+    assert_string_equal(json_member(folder, "num_attention_heads"), "3");
+    assert_string_equal(json_member(folder, "max_position_embeddings"), "20");
+    assert_string_equal(json_member(folder, "type_vocab_size"), "1");
+    assert_string_equal(json_member(folder, "pad_token_id"), "0");
+    convert(folder, false, again);
+    compare_results(pruned, again, 0);
+
+    convert_golden("marian", whole); /* its padding and its start are id 95 */
+    s = pare_slice_begin(whole);
+    s.to.stacks[PARE_ENCODER].vocabulary = s.to.stacks[PARE_DECODER].vocabulary = 90;
+    s.replace = "\"pad_token_id\":95,\"decoder_start_token_id\":95";
+    s.replacement = "\"pad_token_id\":89,\"decoder_start_token_id\":89";
+    pare_slice_write(&s, pruned);
+    export_to((PareExportOptions){.model = pruned, .folder = folder});
+    assert_string_equal(json_member(folder, "vocab_size"), "90");
+    assert_string_equal(json_member(folder, "decoder_vocab_size"), "90");
+    assert_string_equal(json_member(folder, "pad_token_id"), "89");
+    assert_string_equal(json_member(folder, "eos_token_id"), "0");
+    convert(folder, false, again);
+    PareModel *m = open_model(pruned), *n = open_model(again);
+    compare_member(m, n, "generation");
+    compare_member(m, n, "description");
+    pare_model_close(m);
+    pare_model_close(n);
+    compare_results(pruned, again, 0);
 }
 
 static void test_shared_keys(void **state) {
@@ -398,6 +447,6 @@ int main(void) {
         cmocka_unit_test(test_pruned_heads),    cmocka_unit_test(test_padded_encoder),
         cmocka_unit_test(test_padded_decoder),  cmocka_unit_test(test_padded_both),
         cmocka_unit_test(test_relative_biases), cmocka_unit_test(test_fewer_layers),
-        cmocka_unit_test(test_shared_keys)};
+        cmocka_unit_test(test_narrower),        cmocka_unit_test(test_shared_keys)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

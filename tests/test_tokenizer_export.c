@@ -117,6 +117,38 @@ static void test_differences(void **state) {
     pare_tokenizer_free(t);
 }
 
+/* The reference drops the first line of merges.txt whatever it is. */
+static void test_merges(void **state) {
+    (void)state;
+    PareError err = {0};
+    char path[600];
+    size_t size;
+    Sink sink = {new_folder(), 0};
+    PareTokenizer *t = load_or_fail(TOKENIZERS "bpe", &hints_bpe);
+    assert_int_equal(pare_tokenizer_export(t, &hints_bpe, 0, take, &sink, &err), PARE_OK);
+    snprintf(path, sizeof path, "%s/merges.txt", sink.folder);
+    char *text = read_all(path, &size);
+    assert_int_equal(strncmp(text, "#version: 0.2\n", 14), 0);
+    pare_free(text);
+    pare_tokenizer_free(t);
+    remove_folder(sink.folder);
+}
+
+/* Other numbers of <extra_id_n> than the family's usual one. */
+static void test_extra_ids(void **state) {
+    (void)state;
+    PareTokenizerHints few = hints_unigram;
+    for (uint32_t n = 0; n < 8; n += 7) {
+        PareBuffer differences = {0};
+        few.extra_ids = n;
+        PareTokenizer *t = load_or_fail(TOKENIZERS "unigram", &few);
+        there_and_back(t, &hints_unigram, 2, &differences);
+        if (differences.size)
+            fail_msg("%u: %s", n, differences.data);
+        pare_tokenizer_free(t);
+    }
+}
+
 static void test_refused(void **state) {
     (void)state;
     PareError err = {0};
@@ -133,10 +165,9 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_from_json),
-        cmocka_unit_test(test_differences),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_from_json),
+        cmocka_unit_test(test_differences), cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_extra_ids),   cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
