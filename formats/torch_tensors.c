@@ -124,17 +124,16 @@ static PareStatus add_entries(Builder *b, const ParePickle *dict, int depth) {
     for (uint32_t i = 0; i + 1 < dict->size && status == PARE_OK; i += 2) {
         const ParePickle *key = dict->items[i], *value = dict->items[i + 1];
         const ParePickle *attributes = pare_torch_script_attributes(value);
-        if (b->steps == 0)
-            return pare_error_set(b->one.err, PARE_E_FORMAT,
-                                  "%s: its objects are nested as no checkpoint's are",
-                                  b->one.c->path);
-        b->steps--;
         if (pare_torch_is_tensor(value))
             status = add_tensor(b, key, value);
         else if (attributes != NULL)
             status = add_module(b, key, attributes, depth);
         else
             warn(b, key, value);
+        if (b->steps == 0 || --b->steps == 0)
+            return pare_error_set(b->one.err, PARE_E_FORMAT,
+                                  "%s: its objects are nested as no checkpoint's are",
+                                  b->one.c->path);
     }
     return status;
 }

@@ -1,5 +1,7 @@
 /* Quantized tensors: affine, with one scale and zero point or one of each for every channel. They
- * are shown as the float32 that PyTorch's dequantize() gives: float32(scale) * (q - zero point). */
+ * are shown as the float32 that PyTorch's dequantize() gives. That rounds the one scale of a tensor
+ * to float32; with the float64 scales of channels it multiplies in double precision (builds of
+ * PyTorch with FBGEMM round those too, which changes the last bit of some elements). */
 #include <string.h>
 
 #include "formats/torch_tensors_impl.h"
@@ -73,23 +75,33 @@ PareStatus pare_torch_read_quantizer(const PareTorchBuilder *b, const ParePickle
 
 /* Of each channel; zero points that are floats belong to embeddings (float_qparams). */
 typedef struct {
-    float *scale, *zero_point;
+    double *scale;
+    float *zero_point;
     size_t count;
 } Channels;
 
-static float list_item(const ParePickle *v) {
-    return v->kind == PARE_PICKLE_FLOAT ? (float)v->number : (float)v->integer;
+static double list_item(const ParePickle *v) {
+    return v->kind == PARE_PICKLE_FLOAT ? v->number : (double)v->integer;
 }
 
+/* Into `wide`, or as float32 into `narrow`. */
 static PareStatus fetch_vector(PareCheckpoint *c, const PareTorchTensors *t,
-                               const PareTensorType *type, const PareTorchView *view, float *out,
-                               PareError *err) {
+                               const PareTensorType *type, const PareTorchView *view, double *wide,
+                               float *narrow, PareError *err) {
     const uint8_t *bytes;
     size_t size = pare_dtype_size(type->dtype);
     PareStatus status = t->storages.fetch(c, view->record, &bytes, err);
-    for (uint64_t i = 0; status == PARE_OK && i < type->shape[0]; i++)
-        pare_convert_to_f32(type->dtype, bytes + view->offset + i * view->strides[0] * size,
-                            &out[i], 1);
+    for (uint64_t i = 0; status == PARE_OK && i < type->shape[0]; i++) {
+        const uint8_t *at = bytes + view->offset + i * view->strides[0] * size;
+        float value;
+        pare_convert_to_f32(type->dtype, at, &value, 1);
+        if (narrow != NULL)
+            narrow[i] = value;
+        else if (type->dtype == PARE_F64)
+            memcpy(&wide[i], at, sizeof *wide);
+        else
+            wide[i] = value;
+    }
     return status;
 }
 
@@ -106,14 +118,14 @@ static PareStatus fetch_channels(PareCheckpoint *c, const PareTorchTensors *t,
     }
     for (size_t i = 0; q->scale_list != NULL && i < ch->count; i++) {
         ch->scale[i] = list_item(q->scale_list->items[i]);
-        ch->zero_point[i] = list_item(q->zero_list->items[i]);
+        ch->zero_point[i] = (float)list_item(q->zero_list->items[i]);
     }
     if (q->scale_list != NULL)
         return PARE_OK;
-    PareStatus status = fetch_vector(c, t, &q->scale_type, &q->scale_view, ch->scale, err);
+    PareStatus status = fetch_vector(c, t, &q->scale_type, &q->scale_view, ch->scale, NULL, err);
     if (status != PARE_OK)
         return status;
-    return fetch_vector(c, t, &q->zero_type, &q->zero_view, ch->zero_point, err);
+    return fetch_vector(c, t, &q->zero_type, &q->zero_view, NULL, ch->zero_point, err);
 }
 
 /* Elements in row-major order; there are some. Integers of 8 bits minus a zero point are exact. */
@@ -129,7 +141,8 @@ static void dequantize(const PareTensorType *type, const PareTorchView *view, co
         size_t channel = q->per_channel ? (size_t)index[q->axis] : 0;
         pare_convert_to_f32(q->stored->dtype, bytes + view->offset + at * q->stored->size, &value,
                             1);
-        *out++ = ch->scale[channel] * (value - ch->zero_point[channel]);
+        float difference = value - ch->zero_point[channel];
+        *out++ = (float)(ch->scale[channel] * (double)difference);
         uint32_t d = type->dims;
         while (d > 0 && ++index[d - 1] == type->shape[d - 1])
             index[--d] = 0;
