@@ -50,6 +50,8 @@ static ParePass *new_pass(PareRun *r, const PareForwardInput *in, PareStackIndex
     pass->sequence_count = in->count;
     pass->taps = in->taps[s];
     pass->recompute = in->recompute;
+    pass->probes = in->probes;
+    pass->probes_context = in->probes_context;
     if (pare_forward_pack(r, in->sequences, in->count, decoder, &pass->tokens, rows))
         return NULL;
     pass->sequences = *rows;

@@ -12,6 +12,8 @@ typedef struct {
     bool frozen_encoder;               /* with a tape: the encoder is not recorded */
     bool recompute;                    /* as ParePass */
     const PareTaps *taps[PARE_STACKS]; /* NULL: none */
+    PareProbes probes;                 /* as ParePass */
+    void *probes_context;
 } PareForwardInput;
 
 /* In the run's arena. */

@@ -66,6 +66,13 @@ PareValue *pare_op_view(PareRun *r, float *data, size_t rows, size_t cols);
 /* The same value for another reader whose gradient arrives before the backward pass begins (a loss
  * on hidden states). */
 PareValue *pare_op_tap(PareRun *r, PareValue *x);
+/* Shows a value to somebody: now, and with a tape once its gradient is complete (`dx`, NULL now and
+ * where nothing before the value is trained). */
+typedef struct {
+    void (*see)(void *context, const float *x, const float *dx, size_t rows, size_t cols);
+    void *context;
+} PareProbe;
+void pare_op_probe(PareRun *r, PareValue *x, const PareProbe *probe);
 /* In place: Srivastava et al. 2014, scaled by 1 / (1 - probability); nothing without noise. */
 void pare_op_dropout(PareRun *r, PareValue *x, float probability);
 

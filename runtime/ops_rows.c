@@ -283,6 +283,31 @@ PareValue *pare_op_tap(PareRun *r, PareValue *x) {
     return y;
 }
 
+typedef struct {
+    RowsNode rows;
+    PareProbe probe;
+} ProbeNode;
+
+/* All readers of the value have added to its gradient; who made it has not used it yet. */
+static void probe_backward(PareRun *r, PareNode *node) {
+    ProbeNode *n = (ProbeNode *)node;
+    (void)r;
+    if (n->rows.dx->data)
+        n->probe.see(n->probe.context, n->rows.x, n->rows.dx->data, n->rows.rows, n->rows.cols);
+}
+
+void pare_op_probe(PareRun *r, PareValue *x, const PareProbe *probe) {
+    if (r->status || !x)
+        return;
+    probe->see(probe->context, x->data, NULL, x->rows, x->cols);
+    ProbeNode *n = x->grad ? pare_tape_record(r, sizeof *n, probe_backward) : NULL;
+    if (!n)
+        return;
+    n->probe = *probe;
+    n->rows = (RowsNode){
+        .node = n->rows.node, .x = x->data, .rows = x->rows, .cols = x->cols, .dx = x->grad};
+}
+
 static void activate_rows(void *context, size_t begin, size_t end, size_t thread) {
     const Rows *j = context;
     size_t at = begin * j->cols, count = (end - begin) * j->cols;

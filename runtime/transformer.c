@@ -80,6 +80,14 @@ static void tap(const Place *p, PareValue **list, size_t index, PareValue *x) {
         list[index] = pare_op_tap(p->r, x);
 }
 
+static void probe(const Place *p, ParePoint point, PareValue *x) {
+    const ParePass *pass = p->pass;
+    const PareProbe *wanted =
+        pass->probes ? pass->probes(pass->probes_context, p->index, p->layer, point) : NULL;
+    if (wanted)
+        pare_op_probe(p->r, x, wanted);
+}
+
 static PareValue *self_attention(const Place *p, PareValue *x) {
     const PareAttentionParams *a = &p->params->layers[p->layer].self;
     const PareAttentionShape *shape = &p->stack->layers[p->layer].self;
@@ -93,6 +101,7 @@ static PareValue *self_attention(const Place *p, PareValue *x) {
     tap(p, taps ? taps->key : NULL, p->layer, kv.key);
     PareValue *y = attend(p, q, shape, &kv, p->index == PARE_DECODER,
                           p->stack->position == PARE_POSITION_RELATIVE);
+    probe(p, PARE_POINT_SELF, y);
     return pare_op_linear(p->r, y, &a->output);
 }
 
@@ -118,6 +127,7 @@ static PareValue *cross_attention(const Place *p, PareValue *x) {
     }
     PareValue *q = pare_op_linear(p->r, x, &a->query);
     PareValue *y = attend(p, q, shape, &kv, false, false);
+    probe(p, PARE_POINT_CROSS, y);
     return pare_op_linear(p->r, y, &a->output);
 }
 
@@ -128,10 +138,12 @@ static float dropout_of(const PareRun *r) {
 static PareValue *feed_forward(const Place *p, PareValue *x) {
     const PareLayerParams *l = &p->params->layers[p->layer];
     PareValue *y = pare_op_linear(p->r, x, &l->in);
+    probe(p, PARE_POINT_FFN_IN, y);
     if (p->stack->gated)
         pare_op_gate(p->r, y, pare_op_linear(p->r, x, &l->gate), p->stack->activation);
     else
         pare_op_activate(p->r, y, p->stack->activation);
+    probe(p, PARE_POINT_FFN, y);
     pare_op_dropout(p->r, y, p->r->noise ? p->r->noise->activation : 0);
     return pare_op_linear(p->r, y, &l->out);
 }
@@ -148,7 +160,7 @@ static void residual(const Place *p, PareValue *x, const PareNorm *norm, Sublaye
     pare_op_add(p->r, x, y);
     if (!s->pre_norm)
         pare_op_norm_in_place(p->r, x, s->norm, norm, s->norm_eps);
-    if (!p->r->tape && !p->pass->taps)
+    if (!p->r->tape && !(p->pass->taps && p->pass->taps->query))
         pare_arena_release(p->r->arena, mark);
 }
 

@@ -36,8 +36,21 @@ typedef struct {
     PareValue **key, **value; /* with a tape: the values that they lie in */
 } PareKeyValues;
 
+/* Points of a layer whose values (and gradients) somebody wants to see. */
+typedef enum {
+    PARE_POINT_SELF,   /* what self-attention's output matrix reads: [rows, heads * head size] */
+    PARE_POINT_CROSS,  /* the same of cross-attention */
+    PARE_POINT_FFN_IN, /* feed-forward units before the activation */
+    PARE_POINT_FFN,    /* what the second feed-forward matrix reads */
+    PARE_POINT_COUNT
+} ParePoint;
+
+/* NULL: nobody wants this one. Asked for every layer and point of a pass. */
+typedef const PareProbe *(*PareProbes)(void *context, PareStackIndex stack, uint32_t layer,
+                                       ParePoint point);
+
 /* What a loss on the inside of a stack reads (distillation); all arrays are the caller's. With
- * taps nothing is given back to the arena. */
+ * queries and keys nothing is given back to the arena. */
 typedef struct {
     PareValue **hidden;       /* NULL, or [layers + 1]: the embeddings, then each layer's result */
     PareValue **query, **key; /* NULL, or [layers]: of self-attention, before the product */
@@ -53,6 +66,8 @@ typedef struct {
     size_t cache_base;
     const PareKeyValues *memory; /* cross-attention; NULL without an encoder */
     const PareTaps *taps;        /* NULL: none */
+    PareProbes probes;           /* NULL: none; not with `recompute` */
+    void *probes_context;
     /* With a tape: keep each layer's input alone and compute the layer again when going backwards
      * (Chen et al. 2016). The pass must live until then. */
     bool recompute;
