@@ -150,8 +150,9 @@ static PareStatus finish_item(const Planner *p, size_t index) {
 
 /* ---- Ties ---- */
 
-static bool same_blob(const PareExport *e, const PareSlot *a, const char *b) {
-    const PareFileTensor *s = stored(e, a), *t = pare_file_find(pare_model_file(e->model), b);
+static bool same_blob(const PareExport *e, const char *a, const char *b) {
+    const PareFileTensor *s = pare_file_find(pare_model_file(e->model), a);
+    const PareFileTensor *t = pare_file_find(pare_model_file(e->model), b);
     return s && t && s->data == t->data && s->bytes == t->bytes;
 }
 
@@ -163,7 +164,8 @@ static void tie_item(const Planner *p, size_t index) {
     bool active = false;
     const PareTie *tie = pare_family_tie(&e->theirs, s->name, &active);
     const PareExportItem *target = tie ? find_slot_item(e, tie->target) : NULL;
-    if (!target || !same_blob(e, s, tie->target) || target->turned != e->items[index].turned ||
+    if (!target || !same_blob(e, s->name, tie->target) ||
+        target->turned != e->items[index].turned ||
         (!active && e->options.format != PARE_SAVE_PYTORCH))
         return;
     size_t at = (size_t)(target - e->items);
@@ -203,6 +205,15 @@ static PareStatus add_twins(const Planner *p) {
     return st;
 }
 
+/* TensorFlow has no variable at all for what is tied, whichever way round it would lie. */
+static bool tied_away(PareExport *e, const char *slot) {
+    bool active = false;
+    const PareTie *tie = pare_family_tie(&e->theirs, slot, &active);
+    if (e->options.format != PARE_SAVE_HDF5 || !tie || !active || !same_blob(e, slot, tie->target))
+        return false;
+    return find_slot_item(e, tie->target) != NULL || tied_away(e, tie->target);
+}
+
 /* ---- All of it ---- */
 
 /* Part `number` of a tensor: the parts come in their order, all of them. */
@@ -222,6 +233,8 @@ static PareStatus add_part(const Planner *p, const PareSlot *s, const PareRule *
 static PareStatus add_slot(const Planner *p, const PareSlot *s) {
     char name[NAME_SIZE];
     bool computed = false, active = false;
+    if (tied_away(p->e, s->name))
+        return PARE_OK;
     const PareRule *r = find_rule(p, s, name);
     if (!r) {
         if (pare_family_tie(&p->e->theirs, s->name, &active) && active)

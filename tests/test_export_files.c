@@ -144,6 +144,20 @@ static void test_ties(void **state) {
     pare_checkpoint_close(c);
 }
 
+/* TensorFlow's tied output layer would lie the other way round: it is left out all the same. */
+static void test_ties_of_tensorflow(void **state) {
+    (void)state;
+    const char *model = path_of("a.pare"), *folder = path_of("dir");
+    PareCheckpoint *c;
+    PareError err = {0};
+    convert_golden("gpt2-lm", model);
+    export_to((PareExportOptions){.model = model, .folder = folder, .format = PARE_SAVE_HDF5});
+    ok(pare_checkpoint_open(folder, NULL, &c, &err), &err);
+    assert_non_null(pare_checkpoint_find(c, "transformer.wte.weight"));
+    assert_null(pare_checkpoint_find(c, "lm_head.weight"));
+    pare_checkpoint_close(c);
+}
+
 /* Tables that the framework computes itself are left out; others of that name are not. */
 static void test_computed(void **state) {
     (void)state;
@@ -401,11 +415,16 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dtypes),   cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_ties),     cmocka_unit_test(test_computed),
-        cmocka_unit_test(test_writers),  cmocka_unit_test(test_writers_refuse),
-        cmocka_unit_test(test_settings), cmocka_unit_test(test_settings_text),
-        cmocka_unit_test(test_folders),  cmocka_unit_test(test_no_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_dtypes),
+                                       cmocka_unit_test(test_same_bytes),
+                                       cmocka_unit_test(test_ties),
+                                       cmocka_unit_test(test_computed),
+                                       cmocka_unit_test(test_ties_of_tensorflow),
+                                       cmocka_unit_test(test_writers),
+                                       cmocka_unit_test(test_writers_refuse),
+                                       cmocka_unit_test(test_settings),
+                                       cmocka_unit_test(test_settings_text),
+                                       cmocka_unit_test(test_folders),
+                                       cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
