@@ -117,8 +117,10 @@ static void add_row_gradient(const AttentionJob *j, size_t begin, size_t row, si
     size_t q = (size_t)(query_row(s, begin + row, head) - s->q);
     for (size_t k = 0; k < keys; k++) {
         size_t key = key_offset(s, begin + k, head);
-        j->kernels->add_scaled(s->dq + q, s->k + key, ds[k] * s->shape->scale, D);
-        j->kernels->add_scaled(s->dk + key, s->q + q, ds[k] * s->shape->scale, D);
+        if (s->dq)
+            j->kernels->add_scaled(s->dq + q, s->k + key, ds[k] * s->shape->scale, D);
+        if (s->dk)
+            j->kernels->add_scaled(s->dk + key, s->q + q, ds[k] * s->shape->scale, D);
     }
 }
 
@@ -131,7 +133,7 @@ static double match_row(const AttentionJob *j, size_t begin, size_t row, size_t 
         loss += p * (log_p - log_q);
         a[k] = (float)(j->weight * (exp(log_q) - p));
     }
-    if (j->student.dq && j->student.dk)
+    if (j->student.dq || j->student.dk)
         add_row_gradient(j, begin, row, keys, head, a);
     return loss;
 }
