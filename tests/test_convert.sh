@@ -67,6 +67,11 @@ for name in $(ls "$goldens"); do
     esac
 done
 
+copy bert-cls mark
+{ printf '\357\273\277'; cat "$goldens/bert-cls/config.json"; } >mark/config.json
+"$bin/pare-convert" mark --no-tokenizer -o mark.pare 2>err
+check "a byte order mark" "$bin/pare-info" --quiet mark.pare >out 2>err
+
 copy bert-cls c
 check "no output" refused 2 "no output: give -o FILE" c
 check "no folder" refused 2 "" -o x.pare
