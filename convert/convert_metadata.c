@@ -39,9 +39,12 @@ static void put_string(PareBuffer *out, const char *key, const char *text) {
     pare_buffer_put_json_string(out, text, strlen(text));
 }
 
-/* A JSON file as it was, without the white space around it. */
+/* A JSON file as it was, without the byte order mark and the white space around it. */
 static void put_file(PareBuffer *out, const PareJsonFile *f) {
+    static const char MARK[] = "\xef\xbb\xbf";
     const char *from = f->text, *to = f->text + f->size;
+    if (f->size >= sizeof MARK - 1 && memcmp(from, MARK, sizeof MARK - 1) == 0)
+        from += sizeof MARK - 1;
     while (from < to && strchr(" \t\r\n", *from))
         from++;
     while (to > from && strchr(" \t\r\n", to[-1]))
