@@ -233,7 +233,9 @@ static const char *const HARMLESS[] = {
     "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
     "forced_decoder_ids", "renormalize_logits", "guidance_scale", "max_time", "stop_strings",
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id",
-    "forced_eos_token_id", "use_model_defaults", NULL};
+    "forced_eos_token_id", "use_model_defaults",
+    /* judged for the model as a whole */
+    "tie_encoder_decoder", NULL};
 
 static bool matches_any(const char *const *patterns, const char *name) {
     for (; patterns && *patterns; patterns++)
@@ -252,9 +254,8 @@ void pare_config_unknown(const PareConfig *c, const char *const *known, const ch
             judged = strcmp(t->key, key) == 0;
         if (judged || pare_json_is_null(n))
             continue;
-        pare_buffer_printf(warnings,
-                           "%s: the field \"%s\" is not known here and was not acted "
-                           "upon\n",
-                           c->where, key);
+        pare_buffer_printf(warnings, "%s: the field ", c->where);
+        pare_buffer_put_json_string(warnings, key, strlen(key)); /* it may hold a line end */
+        pare_buffer_puts(warnings, " is not known here and was not acted upon\n");
     }
 }

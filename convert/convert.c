@@ -110,6 +110,26 @@ static PareStatus check_ids(PareConvert *c) {
     return PARE_OK;
 }
 
+/* Fields of the settings, and of those nested in them, that nobody reads. */
+static PareStatus warn_unknown(PareConvert *c, PareConfig *config, PareError *err) {
+    const char *file = config->where = pare_file_basename(c->config.path);
+    pare_config_unknown(config, c->model.family->fields, c->model.family->harmless,
+                        c->model.family->neutral, &c->warnings);
+    for (int s = 0; s < PARE_STACKS; s++) {
+        const PareFamilyPart *part = &c->model.parts[s];
+        PareConfig nested = *config;
+        if (!part->family)
+            continue;
+        nested.object = pare_json_get_set(config->object, part->key);
+        nested.where = pare_arena_printf(c->arena, "%s, \"%s\"", file, part->key);
+        if (!nested.where)
+            return pare_memory_error(err, "settings");
+        pare_config_unknown(&nested, part->family->fields, part->family->harmless,
+                            part->family->neutral, &c->warnings);
+    }
+    return PARE_OK;
+}
+
 static PareStatus describe(PareConvert *c, PareError *err) {
     PareConfig config = {.object = pare_json_root(c->config.doc),
                          .where = c->config.path,
@@ -121,11 +141,7 @@ static PareStatus describe(PareConvert *c, PareError *err) {
         st = read_generation(c, err);
     if (!st && check_ids(c))
         st = pare_memory_error(err, "generation settings");
-    config.where = pare_file_basename(c->config.path);
-    if (!st)
-        pare_config_unknown(&config, c->model.family->fields, c->model.family->harmless,
-                            c->model.family->neutral, &c->warnings);
-    return st;
+    return st ? st : warn_unknown(c, &config, err);
 }
 
 static PareStatus no_tokenizer(const PareConvert *c, PareError *err) {
@@ -141,8 +157,15 @@ static PareStatus no_tokenizer(const PareConvert *c, PareError *err) {
 }
 
 static PareStatus read_tokenizer(PareConvert *c, PareError *err) {
+    const PareFamilyPart *parts = c->model.parts;
     if (c->options.no_tokenizer)
         return PARE_OK;
+    if (parts[PARE_ENCODER].family != parts[PARE_DECODER].family)
+        return pare_error_set(err, PARE_E_UNSUPPORTED,
+                              "%s: encoder (%s) and decoder (%s) read different tokens, and a "
+                              ".pare file holds one tokenizer; --no-tokenizer converts without",
+                              c->options.folder, parts[PARE_ENCODER].family->title,
+                              parts[PARE_DECODER].family->title);
     PareStatus st = pare_tokenizer_load(c->options.folder, &c->model.hints, &c->tokenizer, err);
     if (st)
         return st;

@@ -87,10 +87,15 @@ const PareTie *pare_family_tie(const PareFamilyModel *model, const char *slot, b
             continue;
         *active = t->when == PARE_TIE_ALWAYS ||
                   (t->when == PARE_TIE_OUTPUT && model->tied_output) ||
-                  (t->when == PARE_TIE_STACKS && model->shared_stacks);
+                  (t->when == PARE_TIE_STACKS && model->shared_stacks) ||
+                  (t->when == PARE_TIE_LAYERS && model->shared_layers);
         return t;
     }
     return NULL;
+}
+
+bool pare_tie_target(const PareTie *tie, const char *slot, char *out, size_t size) {
+    return pare_pattern_rewrite(tie->slot, tie->target, slot, out, size);
 }
 
 const PareFamily *pare_family_find(const char *model_type) {
@@ -150,17 +155,27 @@ static PareStatus default_generation(PareConfig *c, PareFamilyModel *m) {
     return pare_generation_read(g, c->object, c->where, c->arena, c->err);
 }
 
+/* Whether encoder and decoder may have their layers in common. */
+static bool shares_layers(const PareFamily *f) {
+    for (const PareTie *t = f->ties; t->slot; t++)
+        if (t->when == PARE_TIE_LAYERS)
+            return true;
+    return false;
+}
+
 PareStatus pare_family_describe(PareConfig *c, PareFamilyModel *m) {
     static const PareNeutral COMMON[] = {{"quantization_config", "null"},
                                          {"auto_map", "null"},
                                          {"cross_attention_hidden_size", "null"},
-                                         {"tie_encoder_decoder", "false"},
                                          {NULL, NULL}};
+    static const PareNeutral NOT_SHARED[] = {{"tie_encoder_decoder", "false"}, {NULL, NULL}};
     m->description.arena = c->arena;
     m->hints = m->family->hints;
     c->status = find_architecture(c, m);
     pare_config_neutral(c, COMMON);
     pare_config_neutral(c, m->family->neutral);
+    if (!shares_layers(m->family))
+        pare_config_neutral(c, NOT_SHARED);
     if (c->status)
         return c->status;
     m->description.head = (PareOutputHead){.kind = m->architecture->head, .scale = 1.0F};

@@ -50,11 +50,13 @@ typedef struct {
     uint8_t heads, part, parts;
 } PareRule;
 
-/* A slot that shares another one's elements, when `when` holds. '%' in `slot` is any layer. */
+/* A slot that shares another one's elements, when `when` holds. '%' in `slot` is any layer; in
+ * `target` the same one. */
 typedef enum {
     PARE_TIE_ALWAYS,
     PARE_TIE_OUTPUT, /* the output layer is tied to the embedding */
-    PARE_TIE_STACKS  /* encoder and decoder share their embedding */
+    PARE_TIE_STACKS, /* encoder and decoder share their embedding */
+    PARE_TIE_LAYERS  /* encoder and decoder share their layers, too */
 } PareTieWhen;
 
 typedef struct {
@@ -97,7 +99,14 @@ typedef struct {
 
 typedef struct PareFamily PareFamily;
 
-/* What a family makes of a config.json. `generation` holds the settings of config.json already. */
+/* Settings nested in config.json, and the family whose they are. */
+typedef struct {
+    const char *key;
+    const PareFamily *family;
+} PareFamilyPart;
+
+/* What a family makes of a config.json. `generation` holds the settings of config.json already. A
+ * family whose settings choose between several tables of names puts another one in its place. */
 typedef struct {
     const PareFamily *family;
     const PareArchitecture *architecture;
@@ -105,7 +114,8 @@ typedef struct {
     PareGeneration generation;
     PareTokenizerHints hints;
     const char **labels; /* names of the head's labels; NULL where it has none */
-    bool tied_output, shared_stacks;
+    bool tied_output, shared_stacks, shared_layers;
+    PareFamilyPart parts[PARE_STACKS]; /* of models made of two; their family is NULL otherwise */
 } PareFamilyModel;
 
 struct PareFamily {
@@ -145,6 +155,9 @@ bool pare_rule_tensor_name(const PareFamily *family, const PareRule *rule, const
 /* The tie of a slot that holds in this model, or NULL. `active` tells whether the model's settings
  * switch it on; an inactive one still says where the slot's twin would be. */
 const PareTie *pare_family_tie(const PareFamilyModel *model, const char *slot, bool *active);
+
+/* The slot whose elements `slot` shares by this tie. */
+bool pare_tie_target(const PareTie *tie, const char *slot, char *out, size_t size);
 
 /* Reads what all families have in common and lets the family describe the model. */
 PareStatus pare_family_describe(PareConfig *config, PareFamilyModel *model);

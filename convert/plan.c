@@ -110,8 +110,11 @@ static PareStatus same_values(Planner *p, const PareCheckpointTensor *a,
 static PareStatus resolve_tie(Planner *p, size_t index) {
     ParePlanItem *item = &p->plan->items[index];
     bool active = false, same = true;
+    char name[NAME_SIZE];
     const PareTie *tie = pare_family_tie(p->model, item->slot->name, &active);
-    size_t target = tie ? item_index(p->plan, tie->target) : p->plan->count;
+    size_t target = p->plan->count;
+    if (tie && pare_tie_target(tie, item->slot->name, name, sizeof name))
+        target = item_index(p->plan, name);
     if (target >= index)
         return PARE_OK;
     if (p->plan->items[target].kind == PARE_FROM_ALIAS)
