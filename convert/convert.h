@@ -6,8 +6,8 @@
  *     pare_convert_write(c, out, force, p, &err); streams the tensors
  *     pare_convert_close(c);
  *
- * Opening writes nothing. Writing needs the memory of the largest tensor, and of a second one where
- * a matrix is stored transposed. The same input and options give the same bytes. */
+ * Opening writes nothing. Writing needs the memory of the largest matrix that is stored transposed,
+ * twice; other tensors pass through in pieces. The same input and options give the same bytes. */
 #ifndef PARE_CONVERT_CONVERT_H
 #define PARE_CONVERT_CONVERT_H
 
@@ -26,6 +26,7 @@ typedef struct {
     PareStringList allow_unused; /* patterns of tensors that may be left over */
     bool allow_nonfinite;        /* keep NaN and infinite weights, and count them */
     bool no_tokenizer;
+    size_t threads; /* 0: as many as the process may use */
 } PareConvertOptions;
 
 typedef struct PareConvert PareConvert;

@@ -38,7 +38,9 @@ typedef struct {
 
 /* The paths of all files that the conversion reads, in a fixed order, in the conversion's arena. */
 PareStatus pare_convert_inputs(PareConvert *c, const char ***out, size_t *count, PareError *err);
-PareStatus pare_input_file_hash(const char *path, PareInputFile *out, PareError *err);
+/* Until another thread sets `stop`. */
+PareStatus pare_input_file_hash(const char *path, const atomic_bool *stop, PareInputFile *out,
+                                PareError *err);
 
 /* The metadata section. */
 PareStatus pare_convert_metadata(PareConvert *c, const PareInputFile *inputs, size_t count,

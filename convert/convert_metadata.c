@@ -29,9 +29,10 @@ PareStatus pare_convert_inputs(PareConvert *c, const char ***out, size_t *count,
     return PARE_OK;
 }
 
-PareStatus pare_input_file_hash(const char *path, PareInputFile *out, PareError *err) {
+PareStatus pare_input_file_hash(const char *path, const atomic_bool *stop, PareInputFile *out,
+                                PareError *err) {
     out->name = pare_file_basename(path);
-    return pare_file_sha256(path, &out->size, out->sha256, err);
+    return pare_file_sha256_until(path, stop, &out->size, out->sha256, err);
 }
 
 static void put_string(PareBuffer *out, const char *key, const char *text) {

@@ -97,6 +97,7 @@ int main(int argc, char **argv) {
          .name = "json",
          .target = &s.json,
          .help = "print a summary as one JSON object"},
+        PARE_CLI_THREADS(s.common),
         PARE_CLI_OPTIONS(s.common)};
     const PareOptionTable table = {
         .program = "pare-convert",
@@ -114,6 +115,7 @@ int main(int argc, char **argv) {
     if (!st && next == PARE_OPTIONS_RUN) {
         pare_cli_apply(&s.common);
         s.convert.folder = operands.items[0];
+        s.convert.threads = (size_t)s.common.threads;
         if (!s.output && !s.dry_run)
             st = pare_error_set(&err, PARE_E_USAGE, "no output: give -o FILE, or --dry-run");
         else

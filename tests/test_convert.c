@@ -207,20 +207,46 @@ static void converts_goldens(void **state) {
     }
 }
 
+/* However many threads there are. */
 static void repeats_bytes(void **state) {
     (void)state;
-    size_t size[2];
-    char *bytes[2];
+    size_t first_size = 0, size;
+    char *first = NULL;
     copy_golden("t5");
-    for (int i = 0; i < 2; i++) {
-        pare_convert_close(convert(plain()));
-        bytes[i] = read_text(output, &size[i]);
+    for (size_t threads = 0; threads < 6; threads++) {
+        PareConvertOptions options = plain();
+        options.threads = threads;
+        pare_convert_close(convert(options));
+        char *bytes = read_text(output, &size);
+        first_size = first ? first_size : size;
+        first = first ? first : bytes;
+        assert_int_equal(size, first_size);
+        assert_memory_equal(bytes, first, size);
+        if (bytes != first)
+            pare_free(bytes);
     }
-    assert_int_equal(size[0], size[1]);
-    assert_memory_equal(bytes[0], bytes[1], size[0]);
-    assert_null(strstr(bytes[0], folder)); /* no path of the machine */
-    pare_free(bytes[0]);
-    pare_free(bytes[1]);
+    assert_null(strstr(first, folder)); /* no path of the machine */
+    pare_free(first);
+}
+
+/* An input that is gone when its checksum is taken: it is named, whichever thread noticed first. */
+static void blames_what_failed(void **state) {
+    (void)state;
+    char path[600];
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    for (size_t threads = 1; threads < 4; threads++) {
+        PareError err = {0};
+        copy_golden("t5");
+        PareConvertOptions options = plain();
+        options.threads = threads;
+        PareConvert *c = open_convert(options);
+        unlink(path);
+        assert_int_equal(pare_convert_write(c, output, true, NULL, &err), PARE_E_IO);
+        assert_contains(err.message, "config.json: cannot open");
+        assert_int_equal(pare_convert_write(c, output, true, NULL, NULL), PARE_E_IO);
+        pare_convert_close(c);
+        assert_int_not_equal(access(output, F_OK), 0);
+    }
 }
 
 /* The stored values of one slot. */
@@ -705,6 +731,7 @@ int main(void) {
         cmocka_unit_test(reads_old_names),         cmocka_unit_test(counts_nonfinite),
         cmocka_unit_test(computes_positions),      cmocka_unit_test(refuses_files),
         cmocka_unit_test(tells_checksums),         cmocka_unit_test(survives_lack_of_memory),
+        cmocka_unit_test(blames_what_failed),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
