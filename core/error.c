@@ -1,9 +1,13 @@
-/* Filling error objects: messages are cut, never overrun, and stay valid UTF-8. */
+/* Filling error objects: messages are cut, never overrun, and are one line of valid UTF-8. */
 #include "core/error.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "core/utf8.h"
 
 /* Ends an overlong message in "...", without leaving half of a UTF-8 sequence before it. */
 static void mark_cut(char *message) {
@@ -13,11 +17,26 @@ static void mark_cut(char *message) {
     memcpy(message + at, "...", sizeof "...");
 }
 
+/* Messages quote names and values of files, which may hold line ends and worse: a stranger's file
+ * must not be able to write a second message. */
+static void make_one_line(char *message) {
+    uint8_t *at = (uint8_t *)message;
+    for (size_t left = strlen(message), length; left > 0; left -= length, at += length) {
+        length = pare_utf8_sequence(at, left, NULL);
+        bool control = at[0] < 0x20 || at[0] == 0x7F || (at[0] == 0xC2 && at[1] < 0xA0);
+        if (length > 0 && !control)
+            continue;
+        length = length > 0 ? length : 1;
+        memset(at, '?', length);
+    }
+}
+
 static void finish(char *message, int length) {
     if (length < 0)
         message[0] = '\0';
     else if (length >= PARE_ERROR_MESSAGE_SIZE)
         mark_cut(message);
+    make_one_line(message);
 }
 
 PareStatus pare_error_set(PareError *err, PareStatus code, const char *format, ...) {

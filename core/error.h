@@ -2,7 +2,8 @@
  *
  * Every fallible function returns a PareStatus and, when that is not PARE_OK, has filled the
  * PareError that its caller passed. Libraries never print and never exit. A message names the
- * file, tensor or option, what was found and what was expected, in one sentence. */
+ * file, tensor or option, what was found and what was expected, in one sentence: one line, in which
+ * control characters and invalid UTF-8 (of a name, say) have become question marks. */
 #ifndef PARE_CORE_ERROR_H
 #define PARE_CORE_ERROR_H
 

@@ -125,11 +125,13 @@ static const char *find_among_few(const Key *keys, size_t count) {
 }
 
 const char *pare_json_keys_pop(PareJsonKeys *keys, size_t first) {
-    Key *items = keys->items + first;
     size_t count = keys->count - first;
     keys->count = first;
+    if (count < 2)
+        return NULL; /* perhaps no key was ever entered, and there are no items */
+    Key *items = keys->items + first;
     if (count <= 16)
-        return count > 1 ? find_among_few(items, count) : NULL;
+        return find_among_few(items, count);
     qsort(items, count, sizeof *items, compare);
     for (size_t i = 1; i < count; i++)
         if (items[i].hash == items[i - 1].hash && compare(&items[i], &items[i - 1]) == 0)

@@ -48,6 +48,26 @@ static void error_is_cut_between_characters(void **state) {
     assert_string_equal(err.message + strlen(err.message) - 3, "...");
 }
 
+static void error_is_one_line(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"a\nb\r\n", "a?b??"},
+                                           {"\t\x1b[2J\x7f", "??[2J?"},
+                                           {"\xc2\x85\xc2\xa0", "??\xc2\xa0"},
+                                           {"\xc3", "?"},
+                                           {"\xe4\xbd", "??"},
+                                           {"\xff\xc3\xa4\xed\xa0\x80", "?\xc3\xa4???"},
+                                           {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"}};
+    PareError err = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pare_error_set(&err, PARE_E_FORMAT, "%s", cases[i][0]);
+        assert_string_equal(err.message, cases[i][1]);
+        pare_error_set(&err, PARE_E_FORMAT, "x");
+        pare_error_prefix(&err, "%s", cases[i][0]);
+        err.message[strlen(cases[i][1])] = '\0';
+        assert_string_equal(err.message, cases[i][1]);
+    }
+}
+
 static void exit_codes(void **state) {
     (void)state;
     assert_int_equal(pare_error_exit_code(PARE_OK), 0);
@@ -236,6 +256,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(error_is_filled),
         cmocka_unit_test(error_is_cut_between_characters),
+        cmocka_unit_test(error_is_one_line),
         cmocka_unit_test(exit_codes),
         cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(blocks_are_aligned_and_zero),

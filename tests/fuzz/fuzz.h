@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/checkpoint.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max); /* libFuzzer's own */
 
@@ -21,5 +23,9 @@ void fuzz_remove(const char *name);
 
 /* Opens a checkpoint, reads its tensors up to a bound, and closes it. */
 void fuzz_read_checkpoint(const char *path);
+void fuzz_read_tensors(PareCheckpoint *c);
+
+/* A failure must come with one line of valid UTF-8 that says why. */
+void fuzz_check_error(PareStatus status, const PareError *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "formats/checkpoint.h"
 #include "tests/fuzz/fuzz.h"
+#include "text/unicode.h"
 
 /* Elements that are read of one input: reading is linear, and the fuzzer wants speed. */
 enum { READ_ELEMENTS = 1 << 20 };
@@ -71,12 +72,9 @@ void fuzz_remove(const char *name) {
     unlink(path_of(name));
 }
 
-void fuzz_read_checkpoint(const char *path) {
+void fuzz_read_tensors(PareCheckpoint *c) {
     PareError err = {0};
-    PareCheckpoint *c = NULL;
     size_t read = 0, elements;
-    if (pare_checkpoint_open(path, NULL, &c, &err) != PARE_OK)
-        return;
     for (size_t i = 0; i < pare_checkpoint_count(c); i++) {
         const PareCheckpointTensor *t = pare_checkpoint_tensor(c, i);
         if (!pare_tensor_elements(&t->type, &elements) || elements > READ_ELEMENTS - read)
@@ -86,5 +84,25 @@ void fuzz_read_checkpoint(const char *path) {
             read += elements;
         pare_free(values);
     }
+}
+
+void fuzz_read_checkpoint(const char *path) {
+    PareError err = {0};
+    PareCheckpoint *c = NULL;
+    PareStatus status = pare_checkpoint_open(path, NULL, &c, &err);
+    fuzz_check_error(status, &err);
+    if (status == PARE_OK)
+        fuzz_read_tensors(c);
     pare_checkpoint_close(c);
+}
+
+void fuzz_check_error(PareStatus status, const PareError *err) {
+    if (status == PARE_OK)
+        return;
+    size_t size = strlen(err->message);
+    bool one_line = size > 0 && strchr(err->message, '\n') == NULL;
+    if (!one_line || err->code != status || !pare_utf8_valid(err->message, size)) {
+        fprintf(stderr, "status %d, but the message is: %s\n", (int)status, err->message);
+        abort();
+    }
 }

@@ -1,4 +1,6 @@
 /* config.json and generation_config.json, and descriptions: JSON that becomes a model's shape. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "convert/family.h"
@@ -26,8 +28,26 @@ static void describe(const PareJson *root, PareArena *arena, PareError *err) {
     PareConfig config = {
         .object = root, .where = "input", .checkpoint = checkpoint, .arena = arena, .err = err};
     PareSlots slots;
-    if (pare_family_describe(&config, &model) == PARE_OK)
-        pare_slots_list(&model.description, arena, &slots, err);
+    PareStatus status = pare_family_describe(&config, &model);
+    if (status == PARE_OK)
+        status = pare_slots_list(&model.description, arena, &slots, err);
+    fuzz_check_error(status, err);
+    PareBuffer warnings = {0};
+    pare_config_unknown(&config, family->fields, family->harmless, family->neutral, &warnings);
+    pare_buffer_free(&warnings);
+}
+
+/* What is printed must be read. */
+static void print_and_parse(const PareJson *root) {
+    PareError err = {0};
+    PareJsonDoc *again = NULL;
+    char *text = pare_json_print(root);
+    if (text && pare_json_parse(text, strlen(text), "printed", &again, &err) == PARE_E_FORMAT) {
+        fprintf(stderr, "%s: %s\n", err.message, text);
+        abort();
+    }
+    pare_json_free(again);
+    pare_free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -36,11 +56,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PareDescription d;
     PareGeneration g = pare_generation_defaults();
     PareArena *arena = pare_arena_create(0);
-    if (arena && pare_json_parse((const char *)data, size, "input", &doc, &err) == PARE_OK) {
+    if (!arena)
+        return 0;
+    PareStatus status = pare_json_parse((const char *)data, size, "input", &doc, &err);
+    fuzz_check_error(status, &err);
+    if (status == PARE_OK) {
         const PareJson *root = pare_json_root(doc);
-        pare_free(pare_json_print(root));
-        pare_generation_read(&g, root, "input", arena, &err);
-        pare_description_read(root, "input", arena, &d, &err);
+        print_and_parse(root);
+        fuzz_check_error(pare_generation_read(&g, root, "input", arena, &err), &err);
+        fuzz_check_error(pare_description_read(root, "input", arena, &d, &err), &err);
         if (pare_json_is_object(root))
             describe(root, arena, &err);
     }

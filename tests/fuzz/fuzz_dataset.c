@@ -13,10 +13,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PareDataOptions options = {.format = (PareDataFormat)(data[0] % 4),
                                .columns = data[0] & 4 ? "source,target" : NULL,
                                .keep_blanks = data[0] & 8};
-    if (pare_dataset_open(fuzz_file(data + 1, size - 1), &options, &d, &err) != PARE_OK)
-        return 0;
-    while (pare_dataset_next(d, &row, &err) == PARE_OK && row)
+    PareStatus status = pare_dataset_open(fuzz_file(data + 1, size - 1), &options, &d, &err);
+    while (status == PARE_OK && (status = pare_dataset_next(d, &row, &err)) == PARE_OK && row)
         continue;
+    fuzz_check_error(status, &err);
     pare_dataset_close(d);
     return 0;
 }

@@ -5,13 +5,16 @@
 #include "core/hash.h"
 #include "core/memory.h"
 #include "formats/pare_file.h"
+#include "runtime/selftest.h"
 #include "runtime/session.h"
 #include "tests/fuzz/fuzz.h"
+#include "text/tokenizer.h"
 
 const char *const fuzz_corpora[] = {"tests/fuzz/seeds/pare", "tests/fuzz/crashes/pare", NULL};
 
 enum {
     HEADER = 128,
+    HEADER_FILE_SIZE = 24,
     HEADER_TABLE = 32,
     HEADER_TABLE_SIZE = 40,
     HEADER_TABLE_SUM = 48,
@@ -23,7 +26,9 @@ enum {
     SECTION = 32,
     SECTION_OFFSET = 8,
     SECTION_SUM = 24,
-    READ_BYTES = 1 << 22
+    READ_ELEMENTS = 1 << 20,
+    CONTENT_MAX = 1 << 16,
+    FILE_MAX = 1 << 17
 };
 
 static void read_tensors(const PareFile *f) {
@@ -31,13 +36,23 @@ static void read_tensors(const PareFile *f) {
         const PareFileTensor *t = pare_file_tensor(f, i);
         uint64_t elements = 1;
         for (uint32_t d = 0; d < t->dims; d++)
-            elements *= t->shape[d];
+            elements *= t->shape[d]; /* at most 2^40: opening has checked that */
         float *values =
-            elements <= READ_BYTES ? pare_alloc((size_t)elements, sizeof *values) : NULL;
+            elements <= READ_ELEMENTS ? pare_alloc((size_t)elements, sizeof *values) : NULL;
         if (values)
             pare_file_read_f32(t, values);
         pare_free(values);
     }
+}
+
+static void read_tokenizer(const PareFile *f) {
+    PareError err = {0};
+    PareTokenizer *t = NULL;
+    const void *bytes;
+    size_t size;
+    if (pare_file_section(f, PARE_SECTION_TOKENIZER, &bytes, &size))
+        fuzz_check_error(pare_tokenizer_from_bytes(bytes, size, "input", &t, &err), &err);
+    pare_tokenizer_free(t);
 }
 
 static PareStatus ignore(void *context, size_t sequence, size_t row, const float *values, size_t n,
@@ -56,12 +71,21 @@ static void run_model(const char *path) {
     static const int32_t IDS[] = {1, 0};
     PareError err = {0};
     PareModel *m = NULL;
+    PareSelfTestReport report;
     PareSession *s = NULL;
-    if (pare_model_open(path, &m, &err) != PARE_OK)
+    PareStatus status = pare_model_open(path, &m, &err);
+    fuzz_check_error(status, &err);
+    if (status != PARE_OK)
         return;
     PareSequence q = {.ids = IDS, .count = 2, .decoder_ids = IDS, .decoder_count = 2};
-    if (pare_session_create(m, 1, &s, &err) == PARE_OK)
-        pare_session_run(s, &q, 1, PARE_ROWS_LOGITS, ignore, NULL, &err);
+    status = pare_session_create(m, 1, &s, &err);
+    if (status == PARE_OK)
+        status = pare_session_check(s, &q, "input", &err);
+    if (status == PARE_OK)
+        status = pare_session_run(s, &q, 1, PARE_ROWS_LOGITS, ignore, NULL, &err);
+    fuzz_check_error(status, &err);
+    if (pare_selftest_applies(m))
+        fuzz_check_error(pare_selftest_run(m, 1, &report, &err), &err);
     pare_session_destroy(s);
     pare_model_close(m);
 }
@@ -70,10 +94,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PareError err = {0};
     PareFile *f = NULL;
     const char *path = fuzz_file(data, size);
-    if (pare_file_open(path, &f, &err) != PARE_OK)
+    PareStatus status = pare_file_open(path, &f, &err);
+    fuzz_check_error(status, &err);
+    if (status != PARE_OK)
         return 0;
     read_tensors(f);
-    pare_file_verify(f, &err);
+    fuzz_check_error(pare_file_verify(f, &err), &err);
+    read_tokenizer(f);
     pare_file_close(f);
     run_model(path);
     return 0;
@@ -117,12 +144,68 @@ static void fix_checksums(uint8_t *data, size_t size) {
     put(data + HEADER_SUM, pare_hash_xxh64(data, HEADER_SUM));
 }
 
-/* Mostly the table and the sections, which say what the rest is. */
+static size_t align64(size_t at) {
+    return (at + 63) & ~(size_t)63;
+}
+
+/* The file with other bytes in its n-th section, whose size may change: what lies behind is moved
+ * and the table follows. 0 when the file is not whole, or becomes too large. */
+static size_t rebuild(const uint8_t *data, size_t size, unsigned n, uint8_t *out, size_t max) {
+    static uint8_t content[CONTENT_MAX];
+    uint64_t table = get(data + HEADER_TABLE, 8), sections = get(data + HEADER_SECTIONS, 4);
+    uint64_t first = table + get(data + HEADER_TENSORS, 4) * RECORD;
+    if (sections == 0 || sections > 8 || table > size || first > size ||
+        sections * SECTION > size - first)
+        return 0;
+    size_t at = 0, section[8][2]; /* offset and size, in the new file */
+    for (uint64_t i = 0; i < sections; i++) {
+        const uint8_t *r = data + first + i * SECTION;
+        uint64_t begin = get(r + SECTION_OFFSET, 8), length = get(r + SECTION_OFFSET + 8, 8);
+        if (begin > table || length > table - begin || length > CONTENT_MAX / 2)
+            return 0;
+        if (i == 0) {
+            if (begin > max)
+                return 0;
+            memcpy(out, data, (size_t)begin);
+            at = (size_t)begin;
+        }
+        memcpy(content, data + begin, (size_t)length);
+        if (i == n % sections)
+            length = LLVMFuzzerMutate(content, (size_t)length, CONTENT_MAX);
+        size_t end = align64(at + (size_t)length);
+        if (end > max)
+            return 0;
+        section[i][0] = at;
+        section[i][1] = (size_t)length;
+        memset(out + at, 0, end - at);
+        memcpy(out + at, content, (size_t)length);
+        at = end;
+    }
+    if (size - table > max - at)
+        return 0;
+    memcpy(out + at, data + table, size - table);
+    for (uint64_t i = 0; i < sections; i++) {
+        uint8_t *r = out + at + (first - table) + i * SECTION;
+        put(r + SECTION_OFFSET, section[i][0]);
+        put(r + SECTION_OFFSET + 8, section[i][1]);
+    }
+    put(out + HEADER_TABLE, at);
+    put(out + HEADER_FILE_SIZE, at + size - table);
+    return at + size - (size_t)table;
+}
+
+/* The sections and the table say what the rest is: mostly these are changed. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed) {
+    static uint8_t built[FILE_MAX];
     uint64_t table = size >= HEADER ? get(data + HEADER_TABLE, 8) : size;
-    if (seed % 4 && table < size) {
-        size_t begin = seed % 4 == 1 ? (size_t)table : (size_t)table - (size_t)table / 4;
-        LLVMFuzzerMutate(data + begin, size - begin, size - begin);
+    size_t other = 0;
+    if (seed % 4 < 2 && size >= HEADER)
+        other = rebuild(data, size, seed / 4, built, max < FILE_MAX ? max : FILE_MAX);
+    if (other > 0) {
+        memcpy(data, built, other);
+        size = other;
+    } else if (seed % 4 == 2 && table < size) {
+        LLVMFuzzerMutate(data + table, size - (size_t)table, size - (size_t)table);
     } else {
         size = LLVMFuzzerMutate(data, size, max);
     }

@@ -14,18 +14,36 @@ static const char *const NAMES[] = {"vocab.txt",         "tokenizer.json",
                                     "merges.txt",        "source.spm",
                                     "target.spm",        "tokenizer_config.json",
                                     "added_tokens.json", "special_tokens_map.json"};
-enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES, COMPACT = 255, SEPARATOR = 0x1e };
+enum {
+    NAME_COUNT = sizeof NAMES / sizeof *NAMES,
+    TEXT = NAME_COUNT,
+    COMPACT = 255,
+    SEPARATOR = 0x1e
+};
+
+/* What is tokenized; a part of the input where it has one. */
+static const char *text;
+static size_t text_size;
 
 static void use(const PareTokenizer *t) {
-    static const char TEXT[] = "Hello, w\xc3\xb6rld! \xe4\xbd\xa0\xe5\xa5\xbd  [SEP] <s> 42\n";
     PareError err = {0};
     PareIds ids = {0};
-    PareBuffer text = {0};
-    if (pare_tokenizer_encode(t, PARE_SIDE_SOURCE, TEXT, sizeof TEXT - 1, true, &ids, &err) ==
-        PARE_OK)
-        pare_tokenizer_decode(t, PARE_SIDE_TARGET, ids.data, ids.count, false, &text, &err);
+    PareBuffer decoded = {0};
+    bool cut;
+    PareStatus status =
+        pare_tokenizer_encode(t, PARE_SIDE_SOURCE, text, text_size, true, &ids, &err);
+    fuzz_check_error(status, &err);
+    for (size_t i = 0; i < ids.count; i++)
+        if (ids.data[i] < 0 || (size_t)ids.data[i] >= pare_tokenizer_size(t))
+            abort(); /* a model would read beyond its table */
+    if (status == PARE_OK) {
+        status =
+            pare_tokenizer_decode(t, PARE_SIDE_TARGET, ids.data, ids.count, false, &decoded, &err);
+        fuzz_check_error(status, &err);
+    }
+    pare_tokenizer_encode_limit(t, PARE_SIDE_SOURCE, text, text_size, 5, &cut, &ids, &err);
     pare_ids_free(&ids);
-    pare_buffer_free(&text);
+    pare_buffer_free(&decoded);
 }
 
 static void use_and_free(PareTokenizer *t) {
@@ -44,10 +62,15 @@ static void use_and_free(PareTokenizer *t) {
 /* Files one behind the other: a byte for the name, the content, and a separator between them. */
 static void put_files(const uint8_t *data, size_t size) {
     while (size > 0) {
-        const char *name = NAMES[data[0] % NAME_COUNT];
+        size_t name = data[0] % (NAME_COUNT + 1);
         const uint8_t *end = memchr(data + 1, SEPARATOR, size - 1);
         size_t length = end ? (size_t)(end - data) : size;
-        fuzz_put(name, data + 1, length - 1);
+        if (name == TEXT) {
+            text = (const char *)data + 1;
+            text_size = length - 1;
+        } else {
+            fuzz_put(NAMES[name], data + 1, length - 1);
+        }
         data += length + (end != NULL);
         size -= length + (end != NULL);
     }
@@ -56,10 +79,15 @@ static void put_files(const uint8_t *data, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PareError err = {0};
     PareTokenizer *t = NULL;
+    static const char usual[] = "Hello, w\xc3\xb6rld! \xe4\xbd\xa0\xe5\xa5\xbd  [SEP] <s> 42\n";
     if (size == 0)
         return 0;
+    text = usual;
+    text_size = sizeof usual - 1;
     if (data[0] == COMPACT) {
-        if (pare_tokenizer_from_bytes(data + 1, size - 1, "input", &t, &err) == PARE_OK)
+        PareStatus status = pare_tokenizer_from_bytes(data + 1, size - 1, "input", &t, &err);
+        fuzz_check_error(status, &err);
+        if (status == PARE_OK)
             use_and_free(t);
         return 0;
     }
@@ -67,7 +95,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_remove(NAMES[i]);
     put_files(data, size);
     PareTokenizerHints hints = {.unknown = "<unk>"};
-    if (pare_tokenizer_load(fuzz_folder(), &hints, &t, &err) == PARE_OK && t)
+    PareStatus status = pare_tokenizer_load(fuzz_folder(), &hints, &t, &err);
+    fuzz_check_error(status, &err);
+    if (status == PARE_OK && t)
         use_and_free(t);
     return 0;
 }

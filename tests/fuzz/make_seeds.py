@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,42 @@ def indexes():
     put("index", "up", json.dumps(index))
 
 
+def text_field(text):
+    return struct.pack("<I", len(text)) + text.encode()
+
+
+def dataset_message(path, shape, direct, offset, stored, foreign="", dtype=0):
+    return (b"D" + text_field(path) + text_field(foreign) + bytes([dtype, len(shape)])
+            + struct.pack("<%dQ" % len(shape), *shape) + bytes([direct, not direct])
+            + struct.pack("<QQQ", offset, stored, offset))
+
+
+def messages():
+    """What formats/hdf5_child.c says of files of TensorFlow and of Keras 3."""
+
+    def put_messages(name, *parts):
+        put("messages", name, b"".join(struct.pack("<H", len(p)) + p for p in parts))
+
+    def texts(group, name, *items):
+        return [b"L" + text_field(group) + text_field(name)] + [b"T" + text_field(i) for i in items]
+
+    weights = ["net/dense/kernel:0", "net/dense/bias:0", "net/embeddings/weight:0"]
+    for top in ("", "model_weights/"):
+        put_messages(
+            "layers" + top[:5], *texts(top[:-1], "layer_names", "net", "dropout"),
+            *texts(top + "net", "weight_names", *weights), *texts(top + "dropout", "weight_names"),
+            dataset_message(top + "net/" + weights[0], (2, 3), True, 512, 24),
+            dataset_message(top + "net/" + weights[1], (3,), False, 1024, 12), b"P",
+            dataset_message(top + "net/" + weights[2], (4, 2), True, 2048, 32, dtype=1),
+            b"N", b"P", b"N")
+    put_messages(
+        "keras3", *texts("_layer_checkpoint_dependencies/dense/vars", "name", "dense_1"),
+        dataset_message("_layer_checkpoint_dependencies/dense/vars/0", (2, 3), True, 512, 24),
+        dataset_message("_layer_checkpoint_dependencies/dense/vars/1", (3,), False, 1024, 12),
+        dataset_message("optimizer/vars/0", (), True, 2048, 8, foreign="U64", dtype=10), b"N", b"N")
+    put_messages("refused", b"R" + text_field("a/b") + text_field("is a soft link"))
+
+
 CONFIGS = {
     "bert": {
         "model_type": "bert", "architectures": ["BertForSequenceClassification"], "hidden_size": 8,
@@ -106,8 +143,8 @@ CONFIGS = {
         "activation_function": "swish",
     },
     "t5": {
-        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 8, "d_kv": 4,
-        "num_heads": 2, "num_layers": 1, "d_ff": 12, "vocab_size": 16,
+        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 8,
+        "d_kv": 4, "num_heads": 2, "num_layers": 1, "d_ff": 12, "vocab_size": 16,
         "relative_attention_num_buckets": 8, "feed_forward_proj": "gated-gelu",
         "decoder_start_token_id": 0, "tie_word_embeddings": True,
     },
@@ -205,6 +242,7 @@ def main():
     pickles()
     datasets()
     indexes()
+    messages()
     for name, config in CONFIGS.items():
         put("config", name, json.dumps(config))
     generation = {"num_beams": 4, "eos_token_id": [1, 2], "max_length": 20}
