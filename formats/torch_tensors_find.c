@@ -232,7 +232,7 @@ static PareStatus refuse_places(Search *s) {
     return pare_error_set(s->err, PARE_E_USAGE,
                           "%s: holds tensors in %zu places: %s%s; say with --root which of them",
                           s->c->path, s->place_count, s->places.data,
-                          s->place_count > PLACES_SHOWN ? ", …" : "");
+                          s->place_count > PLACES_SHOWN ? " and others" : "");
 }
 
 /* The one entry with a usual name that holds tensors; NULL: none. Two are refused. */
