@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "core/file.h"
 #include "distill/distill_impl.h"
 #include "distill/student.h"
 
@@ -45,35 +44,6 @@ static PareStatus make_student(PareDistill *j) {
     if (!st)
         st = pare_student_create(j->teacher, &layers, &j->from, &j->weights, j->err);
     return st;
-}
-
-/* Scores can be compared when they are about the same things, read from the same ids. */
-static PareStatus check_pair(const PareDistill *j) {
-    if (!(j->o->methods & PARE_METHOD_KD) || !j->origin)
-        return PARE_OK;
-    const PareDescription *a = pare_model_description(j->origin);
-    const PareDescription *b = pare_model_description(j->teacher);
-    const char *student = j->o->student, *teacher = j->o->teacher;
-    for (int s = 0; s < PARE_STACKS; s++) {
-        if (a->stacks[s].present != b->stacks[s].present)
-            return pare_error_set(
-                j->err, PARE_E_USAGE,
-                "%s and %s have different stacks; kd needs two models of one kind", student,
-                teacher);
-        if (a->stacks[s].present && a->stacks[s].vocabulary != b->stacks[s].vocabulary)
-            return pare_error_set(j->err, PARE_E_USAGE,
-                                  "%s has a vocabulary of %u and %s one of %u; kd needs the same "
-                                  "(pseudo-labels do not)",
-                                  student, a->stacks[s].vocabulary, teacher,
-                                  b->stacks[s].vocabulary);
-    }
-    if (a->head.kind != b->head.kind || a->head.labels != b->head.labels)
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "%s has a %s head of %u labels and %s a %s head of %u; kd needs the "
-                              "same",
-                              student, pare_head_kind_name(a->head.kind), a->head.labels, teacher,
-                              pare_head_kind_name(b->head.kind), b->head.labels);
-    return PARE_OK;
 }
 
 /* -- parameter groups -- */
@@ -143,7 +113,11 @@ static PareStatus make_groups(PareDistill *j) {
     pare_param_groups_reset(&j->groups);
     for (size_t i = 0; i < w->tensor_count; i++)
         j->groups.tensors[i].frozen = listed(fixed, w->tensors[i].name);
-    return apply_rules(j);
+    PareStatus st = apply_rules(j);
+    if (!st && pare_param_groups_trained(&j->groups) == 0)
+        st = pare_error_set(j->err, PARE_E_USAGE,
+                            "every tensor is frozen: there is nothing to train");
+    return st;
 }
 
 /* -- the objective -- */
@@ -197,31 +171,54 @@ static PareScoreKind usual_metric(PareExamplesTask task, bool texts) {
     return PARE_SCORE_PERPLEXITY;
 }
 
-static PareStatus set_evaluation(PareDistill *j) {
-    enum { TOKENS = 4096 };
-    PareTrainSetup *s = &j->setup;
-    const char *metric = j->o->metric;
-    bool texts = j->references.count > 0 && j->tokenizer;
-    s->metric = usual_metric(j->task, texts);
-    if (metric && !pare_score_parse(metric, &s->metric))
+static PareStatus set_metric(PareDistill *j, bool texts) {
+    const char *name = j->o->metric;
+    PareScoreKind *metric = &j->setup.metric;
+    *metric = usual_metric(j->task, texts);
+    if (name && !pare_score_parse(name, metric))
         return pare_error_set(j->err, PARE_E_USAGE,
                               "--metric '%s': expected loss, perplexity, accuracy, f1, matthews, "
                               "pearson, spearman, bleu, rouge1, rouge2 or rougeL",
-                              metric);
-    if (!j->validation && (metric || j->o->patience || j->o->evaluate_every))
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "--metric, --patience and --eval-every need a --validation file");
-    s->evaluation = (PareEvaluation){.examples = j->validation,
-                                     .task = j->task,
-                                     .batch_tokens = TOKENS,
-                                     .generate = texts && s->metric >= PARE_SCORE_BLEU,
-                                     .references = &j->references,
-                                     .tokenizer = j->tokenizer,
-                                     .generation = &j->generation};
+                              name);
+    if (j->validation && !pare_score_applies(*metric, j->task, texts))
+        return pare_error_set(
+            j->err, PARE_E_USAGE, "--metric %s: cannot be had from %s%s", name, j->o->validation,
+            pare_score_applies(*metric, j->task, true) ? ", which has no target texts"
+                                                       : " and a model with this head");
     return PARE_OK;
 }
 
-static PareStatus set_up(PareDistill *j) {
+static PareStatus set_evaluation(PareDistill *j) {
+    enum { TOKENS = 4096 };
+    const PareDistillOptions *o = j->o;
+    PareTrainSetup *s = &j->setup;
+    bool texts = j->references.count > 0 && j->tokenizer;
+    PareStatus st = set_metric(j, texts);
+    if (st)
+        return st;
+    s->evaluation = (PareEvaluation){.examples = j->validation,
+                                     .task = j->task,
+                                     .batch_tokens = TOKENS,
+                                     .generate = j->validation && s->metric >= PARE_SCORE_BLEU,
+                                     .references = &j->references,
+                                     .tokenizer = j->tokenizer,
+                                     .generation = &j->generation};
+    if ((o->num_beams || o->max_length) && !(o->methods & PARE_METHOD_PSEUDO) &&
+        !s->evaluation.generate)
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "--num-beams and --max-length are for texts that are generated: by "
+                              "--method pseudo, or in a validation by bleu or rouge");
+    return PARE_OK;
+}
+
+/* How many steps epochs have is known later, from the data. */
+static PareStatus check_schedule(const PareDistill *j) {
+    PareSchedule schedule = j->o->schedule;
+    schedule.total = j->o->steps;
+    return schedule.total ? pare_schedule_check(&schedule, j->err) : PARE_OK;
+}
+
+static void set_up(PareDistill *j) {
     const PareDistillOptions *o = j->o;
     PareTrainSetup *s = &j->setup;
     s->weights = j->weights;
@@ -250,39 +247,14 @@ static PareStatus set_up(PareDistill *j) {
     s->talk = o->talk;
     s->log_gradients = o->log_gradients;
     s->progress = o->progress;
-    return set_evaluation(j);
-}
-
-static PareStatus check_methods(const PareDistill *j) {
-    const PareDistillOptions *o = j->o;
-    unsigned needs = PARE_METHOD_SFT | PARE_METHOD_KD | PARE_METHOD_PSEUDO;
-    if ((o->methods & needs) && !o->teacher)
-        return pare_error_set(j->err, PARE_E_USAGE, "--method sft, kd and pseudo need a --teacher");
-    if (!o->teacher && !o->student)
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "give a --student, or a --teacher to make one of");
-    if ((o->methods & PARE_METHOD_SFT) && o->student)
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "--method sft makes the student of the teacher; give no --student");
-    if (o->layers && o->student)
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "--layers chooses layers of the teacher; with a --student there is "
-                              "nothing to choose");
-    if (!(o->methods & PARE_METHOD_PSEUDO) && (o->pseudo.path || o->pseudo.mix))
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "--pseudo-labels and --mix belong to --method pseudo");
-    if (pare_file_exists(o->output) && !o->force)
-        return pare_error_set(j->err, PARE_E_IO, "%s: exists already; --force replaces it",
-                              o->output);
-    return PARE_OK;
 }
 
 static PareStatus run(PareDistill *j, PareDistillResult *out) {
-    PareStatus st = check_methods(j);
+    PareStatus st = pare_distill_check_options(j);
     if (!st)
         st = open_models(j);
     if (!st)
-        st = check_pair(j);
+        st = pare_distill_check_pair(j);
     if (!st)
         st = pare_distill_projections(j);
     if (!st)
@@ -294,9 +266,14 @@ static PareStatus run(PareDistill *j, PareDistillResult *out) {
     if (!st)
         st = make_objective(j);
     if (!st)
-        st = set_up(j);
+        st = set_evaluation(j);
+    if (!st)
+        st = check_schedule(j);
+    if (!st) /* the first thing that takes long: whatever can be refused has been by now */
+        st = pare_distill_pseudo_labels(j);
     if (!st)
         st = pare_distill_settings(j);
+    set_up(j);
     if (!st)
         st = pare_train(&j->setup, &out->train, j->err);
     if (st)

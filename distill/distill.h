@@ -26,7 +26,6 @@ typedef struct {
 
     const char *data, *validation; /* validation NULL: none */
     PareDataOptions format;
-    const char *task; /* NULL: what the head is made for */
     size_t max_source, max_target, block;
     uint64_t limit;
     bool truncate;
@@ -70,7 +69,8 @@ typedef struct {
 } PareDistillResult;
 
 /* Refuses options that contradict each other, and models and data that do not fit; then trains and
- * writes the output, whole or not at all. The checkpoint is removed once the output is there. */
+ * writes the output, whole or not at all. The checkpoint is removed once the output is there.
+ * `force` replaces an existing output, and a checkpoint that is not resumed. */
 PareStatus pare_distill(const PareDistillOptions *o, PareDistillResult *out, PareError *err);
 
 #endif

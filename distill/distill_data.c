@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "distill/distill_impl.h"
+#include "distill/ranks.h"
 
 static PareStatus find_tokenizer(PareDistill *j) {
     const void *bytes;
@@ -51,37 +52,64 @@ static PareStatus find_task(PareDistill *j) {
         pare_file_path(pare_model_file(j->like)), pare_head_kind_name(d->head.kind));
 }
 
-static PareStatus open_examples(const PareDistill *j, const char *path, bool unlabelled,
-                                PareExamples **out) {
+/* What differs between the files that are opened. */
+typedef struct {
+    const char *path;
+    PareDataOptions format;
+    const PareTokenizer *tokenizer;
+    bool unlabelled;
+    uint64_t limit;
+} Source;
+
+static PareStatus list_labels(const PareDistill *j, const char *const **out) {
+    uint32_t count = j->weights->description.head.labels;
+    const char **labels = pare_arena_alloc(j->arena, count, sizeof *labels);
+    if (!labels)
+        return pare_memory_error(j->err, "labels");
+    for (uint32_t i = 0; i < count; i++)
+        labels[i] = pare_model_label(j->like, i);
+    *out = labels;
+    return PARE_OK;
+}
+
+static PareStatus open_examples(const PareDistill *j, const Source *source, PareExamples **out) {
     const PareDistillOptions *o = j->o;
-    const PareDescription *d = &j->weights->description;
-    const char **labels = NULL;
-    if (j->task == PARE_EXAMPLES_CLASSIFICATION) {
-        labels = pare_arena_alloc(j->arena, d->head.labels, sizeof *labels);
-        if (!labels)
-            return pare_memory_error(j->err, "labels");
-        for (uint32_t i = 0; i < d->head.labels; i++)
-            labels[i] = pare_model_label(j->like, i);
-    }
-    PareExamplesOptions options = {.path = path,
-                                   .data = o->format,
+    PareExamplesOptions options = {.path = source->path,
+                                   .data = source->format,
                                    .task = j->task,
-                                   .description = d,
-                                   .tokenizer = j->tokenizer,
-                                   .labels = labels,
+                                   .description = &j->weights->description,
+                                   .tokenizer = source->tokenizer,
                                    .max_source = o->max_source,
                                    .max_target = o->max_target,
                                    .truncate = o->truncate,
                                    .block = o->block,
                                    .decoder_start = j->generation.decoder_start,
                                    .pad = j->generation.pad,
-                                   .unlabelled = unlabelled,
-                                   .limit = o->limit};
+                                   .unlabelled = source->unlabelled,
+                                   .limit = source->limit};
+    PareStatus st = PARE_OK;
+    if (j->task == PARE_EXAMPLES_CLASSIFICATION)
+        st = list_labels(j, &options.labels);
+    if (st)
+        return st;
     options.progress = o->progress ? o->progress("reading", 0) : NULL;
-    PareStatus st = pare_examples_open(&options, out, j->err);
+    st = pare_examples_open(&options, out, j->err);
     pare_progress_finish(options.progress);
     return st;
 }
+
+/* What --truncate cut must not go unnoticed. */
+static void tell_cut(const PareDistill *j, const char *path, const PareExamples *x) {
+    size_t cut = pare_examples_cut(x);
+    char *text = NULL;
+    if (cut && j->o->warn && pare_ranks_rank() == 0)
+        text = pare_arena_printf(j->arena, "%s: %zu of %zu examples were too long and cut", path,
+                                 cut, pare_examples_count(x));
+    if (text)
+        j->o->warn(j->o->talk, text);
+}
+
+/* -- pseudo-labels -- */
 
 /* True targets and the teacher's, one behind the other. */
 static PareStatus mix(PareDistill *j, PareExamples *pseudo) {
@@ -105,69 +133,136 @@ static PareStatus mix(PareDistill *j, PareExamples *pseudo) {
     return PARE_OK;
 }
 
-static PareStatus use_pseudo_labels(PareDistill *j) {
-    const PareDistillOptions *o = j->o;
+/* Training goes on with what the teacher wrote. */
+static PareStatus take_pseudo_labels(PareDistill *j) {
     PareExamples *pseudo = NULL;
-    char *path = o->pseudo.path ? pare_arena_strdup(j->arena, o->pseudo.path)
-                                : pare_arena_printf(j->arena, "%s.pseudo.jsonl", o->output);
-    if (!path)
-        return pare_memory_error(j->err, "pseudo-labels");
-    if (j->task != PARE_EXAMPLES_SEQ2SEQ)
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "pseudo-labels are texts; for other tasks --method kd learns from "
-                              "the teacher");
-    ParePseudoJob job = {.teacher = j->teacher,
-                         .examples = j->examples,
-                         .generation = &j->generation,
-                         .path = path,
-                         .threads = o->threads,
-                         .progress = o->progress};
-    PareStatus st = pare_pseudo_make(&job, j->err);
-    if (!st)
-        st = open_examples(j, path, false, &pseudo);
-    if (!st && o->pseudo.mix)
-        return mix(j, pseudo);
+    Source source = {
+        .path = j->pseudo, .format = {.format = PARE_DATA_JSONL}, .tokenizer = j->tokenizer};
+    PareStatus st = open_examples(j, &source, &pseudo);
     if (st)
         return st;
+    tell_cut(j, j->pseudo, pseudo);
+    if (j->o->pseudo.mix)
+        return mix(j, pseudo);
     pare_examples_close(j->examples);
     j->examples = pseudo;
     return PARE_OK;
 }
 
+PareStatus pare_distill_pseudo_labels(PareDistill *j) {
+    if (!(j->o->methods & PARE_METHOD_PSEUDO))
+        return PARE_OK;
+    ParePseudoJob job = {.teacher = j->teacher,
+                         .examples = j->examples,
+                         .generation = &j->writing,
+                         .path = j->pseudo,
+                         .threads = j->o->threads,
+                         .progress = j->o->progress};
+    PareStatus st = pare_pseudo_make(&job, j->err);
+    return st ? st : take_pseudo_labels(j);
+}
+
+/* -- opening -- */
+
 static PareStatus open_validation(PareDistill *j) {
     const PareDistillOptions *o = j->o;
-    PareStatus st = PARE_OK;
+    Source source = {o->validation, o->format, j->tokenizer, false, o->limit};
     if (!o->validation)
         return PARE_OK;
-    st = open_examples(j, o->validation, false, &j->validation);
-    if (!st && j->task == PARE_EXAMPLES_SEQ2SEQ)
-        st = pare_references_read(o->validation, &o->format, o->limit, &j->references, j->err);
+    PareStatus st = open_examples(j, &source, &j->validation);
+    if (st)
+        return st;
+    tell_cut(j, o->validation, j->validation);
+    if (j->task != PARE_EXAMPLES_SEQ2SEQ)
+        return PARE_OK;
+    return pare_references_read(o->validation, &o->format, o->limit, &j->references, j->err);
+}
+
+/* Two tokenizers may differ in their files and read texts alike: the first rows tell. */
+static PareStatus compare_tokenizers(const PareDistill *j, const Source *source,
+                                     const PareTokenizer *teacher) {
+    enum { ROWS = 1000 };
+    PareExamples *mine = NULL, *theirs = NULL;
+    Source first = *source, second;
+    first.limit = source->limit && source->limit < ROWS ? source->limit : ROWS;
+    second = first;
+    second.tokenizer = teacher;
+    PareStatus st = open_examples(j, &first, &mine);
+    if (!st)
+        st = open_examples(j, &second, &theirs);
+    if (!st && pare_examples_digest(mine) != pare_examples_digest(theirs))
+        st = pare_error_set(j->err, PARE_E_USAGE,
+                            "the tokenizers of %s and %s give different token ids for the texts of "
+                            "%s; a teacher needs a student with the same tokenizer",
+                            j->o->student, j->o->teacher, source->path);
+    pare_examples_close(mine);
+    pare_examples_close(theirs);
     return st;
 }
 
-static void set_generation(PareDistill *j) {
-    const PareDistillOptions *o = j->o;
-    j->generation = *pare_model_generation(j->like);
+/* The teacher reads the student's ids. */
+static PareStatus check_tokenizers(const PareDistill *j, const Source *source) {
+    const void *mine, *theirs;
+    size_t size, other;
+    PareTokenizer *teacher = NULL;
+    bool learns = j->o->methods & (PARE_METHOD_KD | PARE_METHOD_PSEUDO);
+    if (!learns || !j->origin ||
+        !pare_file_section(pare_model_file(j->origin), PARE_SECTION_TOKENIZER, &mine, &size) ||
+        !pare_file_section(pare_model_file(j->teacher), PARE_SECTION_TOKENIZER, &theirs, &other) ||
+        (size == other && memcmp(mine, theirs, size) == 0))
+        return PARE_OK;
+    PareStatus st = pare_tokenizer_from_bytes(theirs, other, j->o->teacher, &teacher, j->err);
+    if (!st)
+        st = compare_tokenizers(j, source, teacher);
+    pare_tokenizer_free(teacher);
+    return st;
+}
+
+static void apply_generation(const PareDistillOptions *o, PareGeneration *g) {
     if (o->num_beams)
-        j->generation.num_beams = o->num_beams;
+        g->num_beams = o->num_beams;
     if (o->max_length) {
-        j->generation.max_length = o->max_length;
-        j->generation.max_new_tokens = 0; /* which would win */
+        g->max_length = o->max_length;
+        g->max_new_tokens = 0; /* which would win */
     }
 }
 
+static PareStatus check_pseudo_task(const PareDistill *j) {
+    if (!(j->o->methods & PARE_METHOD_PSEUDO) || j->task == PARE_EXAMPLES_SEQ2SEQ)
+        return PARE_OK;
+    return pare_error_set(j->err, PARE_E_USAGE,
+                          "pseudo-labels are texts; for other tasks --method kd learns from the "
+                          "teacher");
+}
+
+/* A teacher can take the place of labels, and write targets; but what a decoder is to read, or
+ * which positions count, only targets tell. */
+static bool needs_no_targets(const PareDistill *j) {
+    bool one_score = j->task == PARE_EXAMPLES_CLASSIFICATION || j->task == PARE_EXAMPLES_REGRESSION;
+    if (j->o->methods & PARE_METHOD_PSEUDO)
+        return !j->o->pseudo.mix;
+    return (j->o->methods & PARE_METHOD_KD) && one_score;
+}
+
 PareStatus pare_distill_open_data(PareDistill *j) {
-    unsigned methods = j->o->methods;
-    bool own_targets = !(methods & (PARE_METHOD_KD | PARE_METHOD_PSEUDO)) || j->o->pseudo.mix;
+    const PareDistillOptions *o = j->o;
     PareStatus st = find_tokenizer(j);
-    set_generation(j);
+    j->generation = *pare_model_generation(j->like);
+    j->writing = *pare_model_generation(j->teacher ? j->teacher : j->like);
+    apply_generation(o, &j->generation);
+    apply_generation(o, &j->writing);
     if (!st)
         st = find_task(j);
     if (!st)
-        st = open_examples(j, j->o->data, !own_targets, &j->examples);
-    if (!st)
+        st = check_pseudo_task(j);
+    if (!st) /* the smaller one first: what is wrong with it is soon known */
         st = open_validation(j);
-    if (!st && (methods & PARE_METHOD_PSEUDO))
-        st = use_pseudo_labels(j);
+    const Source source = {o->data, o->format, j->tokenizer, needs_no_targets(j), o->limit};
+    if (!st)
+        st = check_tokenizers(j, &source);
+    if (!st)
+        st = open_examples(j, &source, &j->examples);
+    if (!st)
+        tell_cut(j, o->data, j->examples);
     return st;
 }

@@ -19,12 +19,20 @@ typedef struct {
     PareExamplesTask task;
     PareExamples *examples, *validation;
     PareReferences references;
-    PareGeneration generation;
+    PareGeneration generation; /* the student's, for validation */
+    PareGeneration writing;    /* the teacher's, for pseudo-labels */
     PareTrainSetup setup;
     PareBuffer settings;
-    const char *state;
+    const char *state, *pseudo; /* paths of the checkpoint and of the pseudo-labels */
     PareError *err;
 } PareDistill;
+
+/* -- distill_check.c -- */
+
+/* Options and files, before anything is opened; sets the paths. */
+PareStatus pare_distill_check_options(PareDistill *j);
+/* Whether teacher and student belong together. */
+PareStatus pare_distill_check_pair(const PareDistill *j);
 
 /* -- distill_match.c -- */
 
@@ -34,11 +42,14 @@ PareStatus pare_distill_projections(PareDistill *j);
 PareStatus pare_distill_match(PareDistill *j);
 
 /* -- distill_data.c -- */
+/* Opens both files; they are read, and everything in them is checked. */
 PareStatus pare_distill_open_data(PareDistill *j);
+/* Where the method wants it: has the teacher write the targets, and trains on those. */
+PareStatus pare_distill_pseudo_labels(PareDistill *j);
 
 /* -- distill_write.c -- */
 
-/* What a resumed run must have, as JSON; and the path of the checkpoint. */
+/* What a resumed run must have, as JSON. */
 PareStatus pare_distill_settings(PareDistill *j);
 PareStatus pare_distill_write(PareDistill *j, PareDistillResult *out);
 

@@ -77,7 +77,9 @@ static void put_optimizer(const PareDistillOptions *o, PareBuffer *b) {
     put_number(b, "beta2", a->beta2);
     put_number(b, "eps", a->eps);
     put_number(b, "momentum", a->momentum);
+    put_flag(b, "nesterov", a->nesterov);
     put_flag(b, "relative_step", a->relative_step);
+    put_flag(b, "scale_parameter", a->scale_parameter);
     put_number(b, "average", a->average);
     put_number(b, "clip", o->clip);
     put_text(b, "schedule", SCHEDULES[o->schedule.kind]);
@@ -124,6 +126,8 @@ static PareStatus put_evaluation(PareDistill *j, PareBuffer *b) {
     if (!j->validation)
         return PARE_OK;
     PareStatus st = put_file(j, b, "validation", o->validation);
+    pare_buffer_printf(b, ",\"validation_examples\":\"%016llx\"",
+                       (unsigned long long)pare_examples_digest(j->validation));
     put_text(b, "metric", pare_score_name(j->setup.metric));
     put_count(b, "evaluate_every", o->evaluate_every);
     put_count(b, "patience", o->patience);
@@ -150,16 +154,16 @@ PareStatus pare_distill_settings(PareDistill *j) {
         st = put_evaluation(j, b);
     if (o->methods & PARE_METHOD_PSEUDO) {
         put_flag(b, "mix", o->pseudo.mix);
-        pare_buffer_puts(b, ",\"generation\":");
+        pare_buffer_puts(b, ",\"pseudo_generation\":");
+        pare_generation_write(&j->writing, b);
+    }
+    if (j->setup.evaluation.generate) {
+        pare_buffer_puts(b, ",\"validation_generation\":");
         pare_generation_write(&j->generation, b);
     }
     pare_buffer_puts(b, "}");
     if (!st)
         st = pare_buffer_ok(b, "the settings", j->err);
-    j->state = o->state ? pare_arena_strdup(j->arena, o->state)
-                        : pare_arena_printf(j->arena, "%s.training", o->output);
-    if (!st && !j->state)
-        st = pare_memory_error(j->err, "the settings");
     if (st)
         return st;
     j->setup.settings = b->data;

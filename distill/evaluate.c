@@ -42,6 +42,27 @@ bool pare_score_falls(PareScoreKind kind) {
     return SCORES[kind].falls;
 }
 
+bool pare_score_applies(PareScoreKind kind, PareExamplesTask task, bool texts) {
+    bool labels = task == PARE_EXAMPLES_CLASSIFICATION || task == PARE_EXAMPLES_TOKENS;
+    bool values = task == PARE_EXAMPLES_REGRESSION;
+    switch (kind) {
+    case PARE_SCORE_LOSS:
+        return true;
+    case PARE_SCORE_PERPLEXITY:
+        return !labels && !values;
+    case PARE_SCORE_ACCURACY:
+        return !values;
+    case PARE_SCORE_F1:
+    case PARE_SCORE_MATTHEWS:
+        return labels;
+    case PARE_SCORE_PEARSON:
+    case PARE_SCORE_SPEARMAN:
+        return values;
+    default: /* of texts */
+        return task == PARE_EXAMPLES_SEQ2SEQ && texts;
+    }
+}
+
 /* -- references -- */
 
 static PareStatus keep_text(PareReferences *r, size_t *capacity, const char *text, PareError *err) {
@@ -147,7 +168,7 @@ static PareStatus judge_all(Judge *j, ParePool *pool, PareArena *arena) {
         st = judge_batch(j, &r, at, end);
         if (!st)
             st = pare_interrupt_check(j->err);
-        at = end;
+        pare_progress_update(j->e->progress, at = end, NULL);
     }
     return st;
 }

@@ -30,6 +30,8 @@ typedef struct {
 const char *pare_score_name(PareScoreKind kind); /* "loss", "bleu", … */
 bool pare_score_parse(const char *name, PareScoreKind *out);
 bool pare_score_falls(PareScoreKind kind); /* less is better */
+/* Whether data of a task give it; `texts`: there are reference texts and a tokenizer. */
+bool pare_score_applies(PareScoreKind kind, PareExamplesTask task, bool texts);
 
 /* The texts that a model should write, one an example. */
 typedef struct {
@@ -52,7 +54,7 @@ typedef struct {
     const PareReferences *references; /* for that */
     const PareTokenizer *tokenizer;
     const PareGeneration *generation;
-    PareProgress *progress; /* counts examples */
+    PareProgress *progress; /* counts examples: those judged, then those written */
 } PareEvaluation;
 
 PareStatus pare_evaluate(const PareEvaluation *e, PareScores *out, PareError *err);

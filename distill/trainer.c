@@ -145,8 +145,12 @@ static PareStatus judge(PareTrainer *t) {
     PareStatus st = PARE_OK;
     e.model = t->model;
     e.threads = s->threads;
-    if (pare_ranks_rank() == 0)
+    if (pare_ranks_rank() == 0) {
+        if (s->progress)
+            e.progress = s->progress("evaluating", pare_examples_count(e.examples));
         st = pare_evaluate(&e, scores, t->err);
+        pare_progress_finish(e.progress);
+    }
     if (!st)
         st = pare_ranks_share(scores, sizeof *scores, t->err);
     if (st)
@@ -189,17 +193,33 @@ static void show(PareTrainer *t, const PareStepReport *r) {
     pare_progress_update(t->progress, t->at.step, note);
 }
 
-/* A checkpoint that cannot be written must not end the training. */
-static void save(PareTrainer *t) {
-    PareError *err = t->err, own;
+/* A checkpoint that cannot be written must not end the training; the last one stays. */
+static bool save(PareTrainer *t) {
+    PareError *err = t->err, own = {0};
     char text[PARE_ERROR_MESSAGE_SIZE + 96];
     t->err = &own;
-    if (pare_trainer_save(t)) {
-        snprintf(text, sizeof text, "no checkpoint at step %llu: %s; training goes on",
+    bool failed = pare_trainer_save(t) != PARE_OK;
+    if (failed) {
+        snprintf(text, sizeof text, "no checkpoint at step %llu: %s",
                  (unsigned long long)t->at.step, own.message);
         pare_trainer_warn(t, text);
     }
     t->err = err;
+    return !failed && t->s->state;
+}
+
+/* A step may leave parameters that are no numbers, which the next one would stumble over; they must
+ * not be judged, saved or written. */
+static PareStatus check_parameters(const PareTrainer *t) {
+    const PareWeights *w = t->s->weights;
+    for (size_t i = 0; i < w->tensor_count; i++)
+        for (size_t k = 0; k < w->tensors[i].count; k++)
+            if (!isfinite(w->values[w->tensors[i].offset + k]))
+                return pare_error_set(t->err, PARE_E_FORMAT,
+                                      "step %llu: '%s' is not finite any more; a lower learning "
+                                      "rate, a warm-up or clipping may help",
+                                      (unsigned long long)t->at.step, w->tensors[i].name);
+    return PARE_OK;
 }
 
 static bool due(const PareTrainer *t, uint64_t every, bool epoch_ended) {
@@ -209,9 +229,13 @@ static bool due(const PareTrainer *t, uint64_t every, bool epoch_ended) {
 static PareStatus after_step(PareTrainer *t, bool epoch_ended) {
     PareStatus st = PARE_OK;
     bool last = t->at.step == t->total;
-    if (last || due(t, t->s->evaluate_every, epoch_ended))
+    bool judging = last || due(t, t->s->evaluate_every, epoch_ended);
+    bool saving = last || due(t, t->s->save_every, epoch_ended);
+    if (judging || saving)
+        st = check_parameters(t);
+    if (!st && judging)
         st = evaluate(t);
-    if (!st && (last || due(t, t->s->save_every, epoch_ended)))
+    if (!st && saving)
         save(t);
     return st;
 }
@@ -235,16 +259,25 @@ static bool patience_ends(const PareTrainer *t) {
     return t->s->patience && t->at.since_best >= t->s->patience;
 }
 
+/* Saves, and says how to go on. */
+static PareStatus stop(PareTrainer *t) {
+    const char *what = t->at.pending ? "interrupted in the evaluation after" : "interrupted after";
+    if (pare_ranks_rank() != 0 || !save(t))
+        return pare_error_set(t->err, PARE_E_INTERRUPTED, "%s step %llu of %llu", what,
+                              (unsigned long long)t->at.step, (unsigned long long)t->total);
+    return pare_error_set(t->err, PARE_E_INTERRUPTED,
+                          "%s step %llu of %llu; the same command with --resume goes on from %s",
+                          what, (unsigned long long)t->at.step, (unsigned long long)t->total,
+                          t->s->state);
+}
+
 /* Ctrl-C on any rank stops all of them after the same step. */
 static PareStatus check_interrupt(PareTrainer *t) {
-    bool stop = pare_interrupted();
-    PareStatus st = pare_ranks_any(&stop, t->err);
-    if (st || !stop)
-        return st;
-    save(t);
-    return pare_error_set(t->err, PARE_E_INTERRUPTED, "interrupted after step %llu%s",
-                          (unsigned long long)t->at.step,
-                          t->s->state ? "; --resume goes on from there" : "");
+    bool interrupted = pare_interrupted();
+    PareStatus st = pare_ranks_any(&interrupted, t->err);
+    if (!st && interrupted)
+        st = PARE_E_INTERRUPTED;
+    return st;
 }
 
 static PareStatus loop(PareTrainer *t) {
@@ -254,25 +287,27 @@ static PareStatus loop(PareTrainer *t) {
         if (!st)
             st = run_step(t);
     }
-    if (st == PARE_E_INTERRUPTED && t->at.pending) /* in the middle of an evaluation */
-        save(t);
     t->result->stopped_early = !st && t->at.step < t->total;
-    return st;
+    return st == PARE_E_INTERRUPTED ? stop(t) : st;
 }
 
 /* The parameters that the run ends with. */
 static void keep(PareTrainer *t) {
     const PareWeights *w = t->s->weights;
-    if (t->best && t->at.has_best)
+    if (t->best && t->at.has_best) {
         memcpy(w->values, t->best, w->count * sizeof *t->best);
-    else if (t->s->optimizer.average > 0)
+        return;
+    }
+    if (t->best)
+        pare_trainer_warn(t, "no evaluation gave a score: the last parameters are kept");
+    if (t->s->optimizer.average > 0)
         pare_optimizer_average(t->optimizer, w->values, w->values);
 }
 
 PareStatus pare_train(const PareTrainSetup *setup, PareTrainResult *out, PareError *err) {
     PareTrainSetup own = *setup;
     PareTrainer t = {.s = &own, .result = out, .err = err};
-    *out = (PareTrainResult){0};
+    *out = (PareTrainResult){.last_loss = NAN};
     PareStatus st = prepare(&t);
     own.schedule.total = t.total;
     if (!st)

@@ -49,10 +49,10 @@ typedef struct {
 } PareTrainSetup;
 
 typedef struct {
-    uint64_t steps;  /* done, of all runs together */
-    uint64_t tokens; /* read in this run, of both sides */
-    double seconds;  /* of training in this run, without evaluations */
-    double last_loss;
+    uint64_t steps;   /* done, of all runs together */
+    uint64_t tokens;  /* read in this run, of both sides */
+    double seconds;   /* of training in this run, without evaluations */
+    double last_loss; /* NaN: this run did no step */
     bool evaluated, stopped_early;
     PareScores scores; /* of the last evaluation */
     bool has_best;

@@ -120,14 +120,15 @@ static PareStatus sum_over_ranks(PareTrainer *t, PareLossTerms *l) {
     return st;
 }
 
-/* The first tensor that went wrong: a gradient, or the parameters themselves. */
+/* The loss, or the first gradient that went wrong. */
 static PareStatus not_finite(PareTrainer *t, const PareLossTerms *l) {
     const char *name = pare_optimizer_nonfinite(t->optimizer, t->grads);
     return pare_error_set(t->err, PARE_E_FORMAT,
-                          "step %llu: the loss is %g and %s%s%s is not finite; a lower learning "
-                          "rate, a warm-up or clipping may help",
+                          "step %llu: the loss is %g%s%s%s; a lower learning rate, a warm-up or "
+                          "clipping may help",
                           (unsigned long long)t->at.step + 1, l->total,
-                          name ? "the gradient of '" : "it", name ? name : "", name ? "'" : "");
+                          name ? ", and the gradient of '" : "", name ? name : "",
+                          name ? "' is not finite" : "");
 }
 
 PareStatus pare_trainer_step(PareTrainer *t, PareStepReport *out) {

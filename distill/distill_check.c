@@ -1,0 +1,156 @@
+/* What is refused before anything is trained: options that contradict each other, files that would
+ * be destroyed or cannot be written, and models that do not belong together. */
+#include <string.h>
+
+#include "core/file.h"
+#include "distill/distill_impl.h"
+#include "distill/ranks.h"
+#include "distill/state.h"
+
+/* -- options -- */
+
+typedef struct {
+    bool wrong;
+    const char *message;
+} Rule;
+
+static PareStatus check_methods(const PareDistill *j) {
+    const PareDistillOptions *o = j->o;
+    unsigned of_teacher = PARE_METHOD_SFT | PARE_METHOD_KD | PARE_METHOD_PSEUDO;
+    bool evaluates = o->metric || o->patience || o->evaluate_every;
+    const Rule rules[] = {
+        {(o->methods & of_teacher) && !o->teacher, "--method sft, kd and pseudo need a --teacher"},
+        {!o->teacher && !o->student, "give a --student, or a --teacher to make one of"},
+        {(o->methods & PARE_METHOD_SFT) && o->student,
+         "--method sft makes the student of the teacher; give no --student"},
+        {(o->methods & PARE_METHOD_SFT) && !o->layers,
+         "--method sft needs --layers: which of the teacher's the student takes"},
+        {o->layers && o->student,
+         "--layers chooses layers of the teacher; with a --student there is nothing to choose"},
+        {o->train_encoder && o->student,
+         "--train-encoder is for students made of a teacher; a --student is trained whole"},
+        {o->teacher && o->student && !(o->methods & of_teacher),
+         "--method finetune learns nothing from a --teacher beside a --student; kd and pseudo do"},
+        {!(o->methods & PARE_METHOD_PSEUDO) && (o->pseudo.path || o->pseudo.mix),
+         "--pseudo-labels and --mix belong to --method pseudo"},
+        {evaluates && !o->validation,
+         "--metric, --patience and --eval-every need a --validation file"},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].wrong)
+            return pare_error_set(j->err, PARE_E_USAGE, "%s", rules[i].message);
+    return PARE_OK;
+}
+
+/* -- files -- */
+
+static PareStatus set_paths(PareDistill *j) {
+    const PareDistillOptions *o = j->o;
+    j->state = o->state ? pare_arena_strdup(j->arena, o->state)
+                        : pare_arena_printf(j->arena, "%s.training", o->output);
+    j->pseudo = o->pseudo.path ? pare_arena_strdup(j->arena, o->pseudo.path)
+                               : pare_arena_printf(j->arena, "%s.pseudo.jsonl", o->output);
+    return j->state && j->pseudo ? PARE_OK : pare_memory_error(j->err, "paths");
+}
+
+/* What is written must be nothing that is read, nor anything else that is written. */
+static PareStatus check_distinct(const PareDistill *j) {
+    const PareDistillOptions *o = j->o;
+    const struct {
+        const char *option, *path;
+    } files[] = {{"--student", o->student},
+                 {"--teacher", o->teacher},
+                 {"--data", o->data},
+                 {"--validation", o->validation},
+                 {"--output", o->output},
+                 {"--checkpoint", j->state},
+                 {"--pseudo-labels", o->methods & PARE_METHOD_PSEUDO ? j->pseudo : NULL}};
+    enum { FILES = sizeof files / sizeof *files, WRITTEN = 4 };
+    for (size_t i = WRITTEN; i < FILES; i++)
+        for (size_t k = 0; k < i; k++)
+            if (files[i].path && files[k].path &&
+                (strcmp(files[i].path, files[k].path) == 0 ||
+                 pare_file_same(files[i].path, files[k].path)))
+                return pare_error_set(j->err, PARE_E_USAGE, "%s and %s name the same file: %s",
+                                      files[k].option, files[i].option, files[i].path);
+    return PARE_OK;
+}
+
+/* The output's place is tried now, and not when hours have gone by. */
+static PareStatus try_output(const PareDistill *j) {
+    PareOutput *output = NULL;
+    if (pare_ranks_rank() != 0)
+        return PARE_OK;
+    PareStatus st = pare_output_open(j->o->output, j->o->force, &output, j->err);
+    pare_output_abort(output);
+    return st;
+}
+
+/* An earlier run's checkpoint is worth hours, and another file is none of ours. */
+static PareStatus check_state(const PareDistill *j) {
+    PareState *state = NULL;
+    if (!pare_file_exists(j->state))
+        return PARE_OK;
+    PareStatus st = pare_state_open(j->state, &state, j->err);
+    pare_state_close(state);
+    if (st)
+        return pare_error_prefix(j->err, "--checkpoint");
+    if (!j->o->resume && !j->o->force)
+        return pare_error_set(j->err, PARE_E_IO,
+                              "%s: is the checkpoint of an earlier run; --resume goes on with it, "
+                              "--force begins anew",
+                              j->state);
+    return PARE_OK;
+}
+
+PareStatus pare_distill_check_options(PareDistill *j) {
+    PareStatus st = check_methods(j);
+    if (!st)
+        st = set_paths(j);
+    if (!st)
+        st = check_distinct(j);
+    if (!st)
+        st = try_output(j);
+    return st ? st : check_state(j);
+}
+
+/* -- two models -- */
+
+/* Scores can be compared when they are about the same things, read from the same ids. */
+static PareStatus check_scores(const PareDistill *j) {
+    const PareDescription *a = pare_model_description(j->origin);
+    const PareDescription *b = pare_model_description(j->teacher);
+    const char *student = j->o->student, *teacher = j->o->teacher;
+    for (int s = 0; s < PARE_STACKS; s++) {
+        if (a->stacks[s].present != b->stacks[s].present)
+            return pare_error_set(
+                j->err, PARE_E_USAGE,
+                "%s and %s have different stacks; kd needs two models of one kind", student,
+                teacher);
+        if (a->stacks[s].present && a->stacks[s].vocabulary != b->stacks[s].vocabulary)
+            return pare_error_set(j->err, PARE_E_USAGE,
+                                  "%s has a vocabulary of %u and %s one of %u; kd needs the same",
+                                  student, a->stacks[s].vocabulary, teacher,
+                                  b->stacks[s].vocabulary);
+    }
+    if (a->head.kind != b->head.kind || a->head.labels != b->head.labels)
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "%s has a %s head of %u labels and %s a %s head of %u; kd needs the "
+                              "same",
+                              student, pare_head_kind_name(a->head.kind), a->head.labels, teacher,
+                              pare_head_kind_name(b->head.kind), b->head.labels);
+    return PARE_OK;
+}
+
+PareStatus pare_distill_check_pair(const PareDistill *j) {
+    if (j->o->methods & PARE_METHOD_PSEUDO) {
+        const PareDescription *d = pare_model_description(j->teacher);
+        if (!d->stacks[PARE_ENCODER].present || !d->stacks[PARE_DECODER].present ||
+            d->head.kind != PARE_HEAD_LM)
+            return pare_error_set(j->err, PARE_E_USAGE,
+                                  "%s: writes no texts from texts, so that it gives no "
+                                  "pseudo-labels; --method kd learns from other teachers",
+                                  j->o->teacher);
+    }
+    return (j->o->methods & PARE_METHOD_KD) && j->origin ? check_scores(j) : PARE_OK;
+}
