@@ -21,7 +21,8 @@ typedef struct {
     const ParePseudoJob *job;
     PareSession *session;
     FILE *file;
-    PareBuffer text; /* the lines of one window */
+    PareBuffer text;   /* the lines of one window */
+    uint64_t identity; /* of the provenance: names the files of several ranks */
     PareError *err;
 } Maker;
 
@@ -76,6 +77,11 @@ static PareStatus check_provenance(const ParePseudoJob *job, PareError *err) {
     PareStatus st = path ? describe(job, &wanted, err) : pare_memory_error(err, job->path);
     if (!st && !pare_file_exists(job->path)) {
         st = write_file(path, &wanted, err);
+    } else if (!st && !pare_file_exists(path)) {
+        st = pare_error_set(err, PARE_E_USAGE,
+                            "%s: exists, but %s, which would tell how it was made, does not; name "
+                            "another file, or give it as --data",
+                            job->path, path);
     } else if (!st) {
         st = pare_file_read(path, PROVENANCE_MAX, &found, &size, err);
         if (!st && (size != wanted.size || memcmp(found, wanted.data, size) != 0))
@@ -153,7 +159,8 @@ static PareStatus count_lines(const char *path, size_t *lines, PareError *err) {
     return PARE_OK;
 }
 
-/* The examples [begin, end) of one rank, appended to its own file. */
+/* Writes the lines of the examples [begin, end) to a file that may have the first of them already.
+ */
 static PareStatus make_part(Maker *m, const char *path, size_t begin, size_t end) {
     size_t done;
     PareStatus st = count_lines(path, &done, m->err);
@@ -164,69 +171,133 @@ static PareStatus make_part(Maker *m, const char *path, size_t begin, size_t end
         return pare_error_set(m->err, PARE_E_IO, "%s: %s", path, strerror(errno));
     PareProgress *p = m->job->progress ? m->job->progress("pseudo-labels", end - begin) : NULL;
     for (size_t at = begin + done; at < end && !st; at += WINDOW) {
-        st = write_window(m, at, end - at < WINDOW ? end : at + WINDOW);
         pare_progress_update(p, at - begin, NULL);
+        st = write_window(m, at, end - at < WINDOW ? end : at + WINDOW);
     }
     pare_progress_finish(p);
     if (fclose(m->file) != 0 && !st)
         st = pare_error_set(m->err, PARE_E_IO, "%s: %s", path, strerror(errno));
+    if (st == PARE_E_INTERRUPTED)
+        st = pare_error_set(m->err, st, "interrupted; what was decoded is kept in %s", path);
     return st;
 }
 
-/* Rank 0 puts the parts of the others behind its own. */
-static PareStatus join(const ParePseudoJob *job, PareError *err) {
-    PareStatus st = PARE_OK;
-    FILE *out = fopen(job->path, "ab");
-    if (!out)
-        return pare_error_set(err, PARE_E_IO, "%s: %s", job->path, strerror(errno));
-    for (size_t r = 1; r < pare_ranks_count() && !st; r++) {
-        char path[4096];
-        PareMapping map;
-        snprintf(path, sizeof path, "%s.rank%zu", job->path, r);
-        st = pare_file_map(path, &map, err);
-        if (st)
-            break;
-        if (fwrite(map.data, 1, map.size, out) != map.size)
-            st = pare_error_set(err, PARE_E_IO, "%s: %s", job->path, strerror(errno));
-        pare_file_unmap(&map);
-        if (!st)
-            unlink(path);
+/* -- several ranks: each has a file of its own until all are done -- */
+
+typedef struct {
+    size_t begin, end;
+} Part;
+
+/* The name tells which examples are in it and of whom, so that another part that was left behind is
+ * never taken for it. */
+static char *part_path(const Maker *m, Part part) {
+    PareBuffer b = {0};
+    size_t size;
+    pare_buffer_printf(&b, "%s.%zu-%zu.%016llx", m->job->path, part.begin, part.end,
+                       (unsigned long long)m->identity);
+    return pare_buffer_steal(&b, &size);
+}
+
+/* Of the examples that are not in the file yet. */
+static Part part_of(const ParePseudoJob *job, size_t done, size_t rank) {
+    size_t ranks = pare_ranks_count(), left = pare_examples_count(job->examples) - done;
+    return (Part){done + left * rank / ranks, done + left * (rank + 1) / ranks};
+}
+
+static PareStatus append_file(const char *path, PareOutput *out, PareError *err) {
+    PareMapping map;
+    PareStatus st = pare_file_map(path, &map, err);
+    if (st)
+        return st;
+    st = pare_output_write(out, map.data, map.size, err);
+    pare_file_unmap(&map);
+    return st;
+}
+
+/* What was there, and all parts, in order; a new file takes the place of the old one at once. */
+static PareStatus write_joined(const Maker *m, size_t done, PareOutput *out) {
+    const char *before = m->job->path;
+    PareStatus st = pare_file_exists(before) ? append_file(before, out, m->err) : PARE_OK;
+    for (size_t r = 0; r < pare_ranks_count() && !st; r++) {
+        char *path = part_path(m, part_of(m->job, done, r));
+        st = path ? append_file(path, out, m->err) : pare_memory_error(m->err, before);
+        pare_free(path);
     }
-    if (fclose(out) != 0 && !st)
-        st = pare_error_set(err, PARE_E_IO, "%s: %s", job->path, strerror(errno));
     return st;
 }
 
-/* Each rank decodes one stretch; with one rank that is all. */
-static PareStatus make_all(Maker *m) {
-    const ParePseudoJob *job = m->job;
-    size_t ranks = pare_ranks_count(), rank = pare_ranks_rank(),
-           count = pare_examples_count(job->examples);
-    char path[4096];
-    snprintf(path, sizeof path, rank ? "%s.rank%zu" : "%s", job->path, rank);
-    PareStatus st = make_part(m, path, count * rank / ranks, count * (rank + 1) / ranks);
+static PareStatus join(const Maker *m, size_t done) {
+    PareOutput *out = NULL;
+    PareStatus st = pare_output_open(m->job->path, true, &out, m->err);
+    if (st)
+        return st;
+    st = write_joined(m, done, out);
+    if (st) {
+        pare_output_abort(out);
+        return st;
+    }
+    st = pare_output_commit(out, m->err);
+    for (size_t r = 0; r < pare_ranks_count() && !st; r++) {
+        char *path = part_path(m, part_of(m->job, done, r));
+        if (path)
+            unlink(path);
+        pare_free(path);
+    }
+    return st;
+}
+
+static PareStatus identify(Maker *m) {
+    PareBuffer text = {0};
+    PareStatus st = describe(m->job, &text, m->err);
+    if (!st)
+        m->identity = pare_hash_xxh64(text.data, text.size);
+    pare_buffer_free(&text);
+    return st;
+}
+
+static PareStatus make_shared(Maker *m, size_t done) {
+    Part part = part_of(m->job, done, pare_ranks_rank());
+    PareStatus st = identify(m);
+    char *path = st ? NULL : part_path(m, part);
+    if (!st)
+        st = path ? make_part(m, path, part.begin, part.end)
+                  : pare_memory_error(m->err, m->job->path);
+    pare_free(path);
     bool failed = st != PARE_OK;
     PareStatus all = pare_ranks_any(&failed, m->err);
     if (st || all)
         return st ? st : all;
     if (failed)
         return pare_error_set(m->err, PARE_E_IO, "another rank failed to write pseudo-labels");
-    return ranks > 1 && rank == 0 ? join(job, m->err) : PARE_OK;
+    return pare_ranks_rank() == 0 ? join(m, done) : PARE_OK;
+}
+
+/* -- all of it -- */
+
+static PareStatus make_all(Maker *m, size_t done) {
+    const ParePseudoJob *job = m->job;
+    PareStatus st = pare_session_create(job->teacher, job->threads, &m->session, m->err);
+    if (st)
+        return st;
+    if (pare_ranks_count() > 1)
+        return make_shared(m, done);
+    return make_part(m, job->path, 0, pare_examples_count(job->examples));
 }
 
 PareStatus pare_pseudo_make(const ParePseudoJob *job, PareError *err) {
     Maker m = {.job = job, .err = err};
-    size_t lines = 0;
+    size_t lines = 0, count = pare_examples_count(job->examples);
     PareStatus st = pare_ranks_rank() == 0 ? check_provenance(job, err) : PARE_OK;
-    if (!st)
+    if (!st && pare_ranks_rank() == 0)
         st = count_lines(job->path, &lines, err);
+    if (!st && lines > count)
+        st = pare_error_set(err, PARE_E_FORMAT, "%s: has %zu lines; expected at most %zu",
+                            job->path, lines, count);
     if (!st)
         st = pare_ranks_share(&lines, sizeof lines, err);
-    if (st || lines == pare_examples_count(job->examples))
+    if (st || lines == count)
         return st;
-    st = pare_session_create(job->teacher, job->threads, &m.session, err);
-    if (!st)
-        st = make_all(&m);
+    st = make_all(&m, lines);
     bool done = false;
     if (!st)
         st = pare_ranks_any(&done, err); /* nobody reads before the file is whole */
