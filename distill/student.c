@@ -108,7 +108,9 @@ static PareStatus read_number(const Parser *p, const char *text, size_t length, 
 /* "3", or "0+2+5" */
 static PareStatus read_choice(const Parser *p, PareStackIndex s, const char *text, size_t length) {
     uint32_t of = p->d->stacks[s].layer_count, count = 1;
-    int64_t number;
+    int64_t number = 0;
+    if (of == 0)
+        return refuse(p, "this stack of the teacher has no layers");
     for (size_t i = 0; i < length; i++)
         count += text[i] == '+';
     if (count == 1) {
