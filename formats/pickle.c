@@ -31,6 +31,7 @@ typedef struct {
     size_t mark_count;
     ParePickle *block; /* unused nodes */
     size_t block_left, nodes, items;
+    size_t copies_left; /* items of dicts built from others: each was written once, with a byte */
     ParePickleList *persistent; /* NULL: nobody asked */
     bool stopped;
 } Machine;
@@ -542,6 +543,9 @@ static bool fill_dict(Machine *m, ParePickle *dict, const ParePickle *from) {
     } else if (from->kind != PARE_PICKLE_GLOBAL && from->kind != PARE_PICKLE_NONE) {
         return fail(m, "a dict is built from something else");
     }
+    if (count > m->copies_left)
+        return fail(m, "too many items are copied");
+    m->copies_left -= count;
     return take_items(m, dict, count);
 }
 
@@ -753,6 +757,7 @@ PareStatus pare_pickle_load_tracked(const void *bytes, size_t size, const char *
     m->allowed = allowed;
     m->arena = arena;
     m->persistent = persistent;
+    m->copies_left = size;
     m->err = err == NULL ? &own : err;
     PareStatus status = run(m) ? PARE_OK : m->err->code;
     if (status == PARE_OK) {

@@ -475,7 +475,7 @@ def bad_pickles():
     for module, name in (("posix", "system"), ("os", "system"), ("builtins", "eval"),
                          ("builtins", "getattr"), ("subprocess", "Popen"), ("torch", "load"),
                          ("torch.hub", "load"), ("numpy", "load"), ("runpy", "_run_code"),
-                         ("__torchx__", "M"), ("torch.nn.modules.linear", "Linear")):  # fmt: skip
+                         ("__torch__evil", "M"), ("torch.nn.modules.linear", "Linear")):  # fmt: skip
         text = b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"X\x01\x00\x00\x001\x85R."
         words = f"calls {module}.{name}, which is not on the allow-list; nothing was executed"
         bad(f"calls-{module}.{name}", archive(text), words)
@@ -484,7 +484,7 @@ def bad_pickles():
     bad("laughs", archive(laughs()), "nested as no checkpoint's are")
     z = Zip()
     z.add("x/data.pkl", copies(), method=8)
-    bad("copies", z.done(), "too many items")
+    bad("copies", z.done(), "too many items are copied")
     cycle = b"\x80\x02}q\x00(X\x05\x00\x00\x00modelh\x00u."
     bad("cycle", archive(cycle), "holds no tensors")
     bad("long-text", archive(b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f."), "a text is cut off")

@@ -50,11 +50,18 @@ static bool list_tensor(PareCheckpoint *c, size_t i, char **line, PareError *err
     return good;
 }
 
+/* Of this process: the machine may be busy with others. */
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 /* Opens and reads everything: the number of tensors and their hash, or -1 and `err`. */
 static long list_file(const char *path, const char *root, char hex[PARE_SHA256_HEX_SIZE],
                       PareError *err) {
     PareCheckpoint *c;
-    double begin = corpus_seconds();
+    double begin = cpu_seconds();
     bool good = true;
     if (pare_checkpoint_open(path, root, &c, err) != PARE_OK)
         return -1;
@@ -69,8 +76,8 @@ static long list_file(const char *path, const char *root, char hex[PARE_SHA256_H
         pare_free(lines[i]);
     pare_free(lines);
     pare_checkpoint_close(c);
-    if (corpus_seconds() - begin > 1)
-        fail_msg("%s took %g seconds", path, corpus_seconds() - begin);
+    if (cpu_seconds() - begin > 1)
+        fail_msg("%s took %g seconds", path, cpu_seconds() - begin);
     return good ? (long)count : -1;
 }
 
