@@ -18,42 +18,11 @@ PareDistillOptions pare_distill_defaults(void) {
         .clip = 1,
         .noise = {.dropout = 0.1F},
         .weights = {.label = -1, .soft = -1, .temperature = 2},
+        .special = {PARE_WARM_UNSET, PARE_WARM_UNSET, PARE_WARM_UNSET},
     };
 }
 
-/* -- models -- */
-
-static PareStatus open_models(PareDistill *j) {
-    const PareDistillOptions *o = j->o;
-    PareStatus st = PARE_OK;
-    if (o->teacher)
-        st = pare_model_open(o->teacher, &j->teacher, j->err);
-    if (!st && o->student)
-        st = pare_model_open(o->student, &j->origin, j->err);
-    j->like = j->origin ? j->origin : j->teacher;
-    return st;
-}
-
-static PareStatus make_student(PareDistill *j) {
-    const PareDistillOptions *o = j->o;
-    if (j->origin)
-        return pare_weights_create(j->origin, NULL, &j->from, &j->weights, j->err);
-    PareStudentLayers layers;
-    PareStatus st = pare_student_layers_parse(o->layers, pare_model_description(j->teacher),
-                                              j->arena, &layers, j->err);
-    if (!st)
-        st = pare_student_create(j->teacher, &layers, &j->from, &j->weights, j->err);
-    return st;
-}
-
 /* -- parameter groups -- */
-
-static bool listed(const PareJson *list, const char *name) {
-    for (const PareJson *n = pare_json_first(list); n; n = pare_json_next(n))
-        if (pare_json_is_string(n) && strcmp(pare_json_string(n), name) == 0)
-            return true;
-    return false;
-}
 
 /* The other names of a tensor's values, ended by NULL. */
 static const char *const *aliases_of(const PareDistill *j, size_t tensor) {
@@ -69,8 +38,8 @@ static const char *const *aliases_of(const PareDistill *j, size_t tensor) {
 /* The encoder is frozen when the student took it over whole (Shleifer & Rush 2020). */
 static bool freezes_encoder(const PareDistill *j) {
     const PareDescription *d = &j->weights->description;
-    if (j->origin || j->o->train_encoder || !d->stacks[PARE_ENCODER].present ||
-        !d->stacks[PARE_DECODER].present)
+    if (!pare_distill_copies_teacher(j) || j->o->train_encoder ||
+        !d->stacks[PARE_ENCODER].present || !d->stacks[PARE_DECODER].present)
         return false;
     const PareStack *teacher = pare_model_description(j->teacher)->stacks;
     return d->stacks[PARE_ENCODER].layer_count == teacher[PARE_ENCODER].layer_count &&
@@ -93,7 +62,6 @@ static PareStatus apply_rules(PareDistill *j) {
 
 static PareStatus make_groups(PareDistill *j) {
     const PareWeights *w = j->weights;
-    const PareJson *fixed = pare_json_get_set(pare_model_metadata(j->like), "fixed");
     j->groups.count = w->tensor_count;
     j->groups.tensors = pare_arena_alloc(j->arena, w->tensor_count, sizeof *j->groups.tensors);
     if (!j->groups.tensors)
@@ -112,7 +80,7 @@ static PareStatus make_groups(PareDistill *j) {
     }
     pare_param_groups_reset(&j->groups);
     for (size_t i = 0; i < w->tensor_count; i++)
-        j->groups.tensors[i].frozen = listed(fixed, w->tensors[i].name);
+        j->groups.tensors[i].frozen = pare_distill_is_fixed(j, w->tensors[i].name);
     PareStatus st = apply_rules(j);
     if (!st && pare_param_groups_trained(&j->groups) == 0)
         st = pare_error_set(j->err, PARE_E_USAGE,
@@ -252,13 +220,15 @@ static void set_up(PareDistill *j) {
 static PareStatus run(PareDistill *j, PareDistillResult *out) {
     PareStatus st = pare_distill_check_options(j);
     if (!st)
-        st = open_models(j);
+        st = pare_distill_open_models(j);
+    if (!st)
+        st = pare_distill_plan_student(j);
     if (!st)
         st = pare_distill_check_pair(j);
     if (!st)
         st = pare_distill_projections(j);
     if (!st)
-        st = make_student(j);
+        st = pare_distill_make_student(j);
     if (!st)
         st = make_groups(j);
     if (!st)
@@ -291,6 +261,8 @@ static void free_all(PareDistill *j) {
     pare_weights_destroy(j->weights);
     pare_model_close(j->origin);
     pare_model_close(j->teacher);
+    pare_model_close(j->encoder);
+    pare_model_close(j->decoder);
     pare_buffer_free(&j->settings);
     pare_arena_destroy(j->arena);
 }

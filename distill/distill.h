@@ -10,6 +10,7 @@
 #include "core/options.h"
 #include "distill/pseudo.h"
 #include "distill/trainer.h"
+#include "distill/warm.h"
 
 typedef enum {
     PARE_METHOD_FINETUNE = 1, /* labels */
@@ -22,6 +23,12 @@ typedef struct {
     unsigned methods;                       /* PareMethod bits */
     const char *student, *teacher, *output; /* paths; without a student it is made of the teacher */
     const char *layers;                     /* as pare_student_layers_parse */
+    const char *encoder, *decoder;          /* paths; a student that is put together, warm.h */
+    PareWarmShare share;
+    PareWarmIds special;
+    bool fresh;                 /* random values instead of theirs, fresh.h */
+    const char *student_config; /* path; a description of the student's own, with random values */
+    bool copy_embeddings;       /* of the teacher, in such a student */
     bool force;
 
     const char *data, *validation; /* validation NULL: none */
@@ -64,6 +71,7 @@ PareDistillOptions pare_distill_defaults(void);
 typedef struct {
     PareTrainResult train;
     uint64_t parameters, teacher_parameters; /* distinct; 0 without a teacher */
+    uint64_t random;                         /* of the parameters, those that began at random */
     uint64_t examples;
     PareScoreKind metric;
 } PareDistillResult;

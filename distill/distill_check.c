@@ -14,13 +14,46 @@ typedef struct {
     const char *message;
 } Rule;
 
+/* Which students there are, and what each needs. */
+static PareStatus check_student(const PareDistill *j) {
+    const PareDistillOptions *o = j->o;
+    bool warm = o->encoder || o->decoder, random = o->fresh || o->student_config;
+    const PareWarmIds *ids = &o->special;
+    const Rule rules[] = {
+        {!o->encoder != !o->decoder, "--encoder and --decoder belong together"},
+        {warm && o->student, "--encoder and --decoder make a student; give no --student"},
+        {warm && o->layers, "--layers chooses layers of a teacher, not of --encoder or --decoder"},
+        {warm && o->student_config, "--student-config is for students of a teacher's kind"},
+        {o->share && !warm, "--share is for --encoder and --decoder"},
+        {(ids->decoder_start >= 0 || ids->eos >= 0 || ids->pad >= 0) && !warm,
+         "--decoder-start, --eos and --pad are for --encoder and --decoder"},
+        {o->fresh && o->student, "--fresh makes a student; give no --student"},
+        {o->student_config && o->student,
+         "--student-config describes a new student; give no --student"},
+        {o->student_config && !o->teacher,
+         "--student-config needs a --teacher, whose kind the student is of"},
+        {o->student_config && o->layers, "--student-config and --layers contradict each other"},
+        {o->copy_embeddings && (warm || !random),
+         "--embeddings is for --fresh and --student-config"},
+        {o->train_encoder && (warm || random),
+         "--train-encoder is for students made of a teacher's layers; others are trained whole"},
+        {(o->methods & PARE_METHOD_SFT) && (warm || random),
+         "--method sft makes the student of the teacher's layers"},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].wrong)
+            return pare_error_set(j->err, PARE_E_USAGE, "%s", rules[i].message);
+    return PARE_OK;
+}
+
 static PareStatus check_methods(const PareDistill *j) {
     const PareDistillOptions *o = j->o;
     unsigned of_teacher = PARE_METHOD_SFT | PARE_METHOD_KD | PARE_METHOD_PSEUDO;
     bool evaluates = o->metric || o->patience || o->evaluate_every;
     const Rule rules[] = {
         {(o->methods & of_teacher) && !o->teacher, "--method sft, kd and pseudo need a --teacher"},
-        {!o->teacher && !o->student, "give a --student, or a --teacher to make one of"},
+        {!o->teacher && !o->student && !o->encoder,
+         "give a --student, or a --teacher to make one of"},
         {(o->methods & PARE_METHOD_SFT) && o->student,
          "--method sft makes the student of the teacher; give no --student"},
         {(o->methods & PARE_METHOD_SFT) && !o->layers,
@@ -29,7 +62,7 @@ static PareStatus check_methods(const PareDistill *j) {
          "--layers chooses layers of the teacher; with a --student there is nothing to choose"},
         {o->train_encoder && o->student,
          "--train-encoder is for students made of a teacher; a --student is trained whole"},
-        {o->teacher && o->student && !(o->methods & of_teacher),
+        {o->teacher && (o->student || o->encoder) && !(o->methods & of_teacher),
          "--method finetune learns nothing from a --teacher beside a --student; kd and pseudo do"},
         {!(o->methods & PARE_METHOD_PSEUDO) && (o->pseudo.path || o->pseudo.mix),
          "--pseudo-labels and --mix belong to --method pseudo"},
@@ -60,12 +93,15 @@ static PareStatus check_distinct(const PareDistill *j) {
         const char *option, *path;
     } files[] = {{"--student", o->student},
                  {"--teacher", o->teacher},
+                 {"--encoder", o->encoder},
+                 {"--decoder", o->decoder},
+                 {"--student-config", o->student_config},
                  {"--data", o->data},
                  {"--validation", o->validation},
                  {"--output", o->output},
                  {"--checkpoint", j->state},
                  {"--pseudo-labels", o->methods & PARE_METHOD_PSEUDO ? j->pseudo : NULL}};
-    enum { FILES = sizeof files / sizeof *files, WRITTEN = 4 };
+    enum { FILES = sizeof files / sizeof *files, WRITTEN = 7 };
     for (size_t i = WRITTEN; i < FILES; i++)
         for (size_t k = 0; k < i; k++)
             if (files[i].path && files[k].path &&
@@ -104,7 +140,9 @@ static PareStatus check_state(const PareDistill *j) {
 }
 
 PareStatus pare_distill_check_options(PareDistill *j) {
-    PareStatus st = check_methods(j);
+    PareStatus st = check_student(j);
+    if (!st)
+        st = check_methods(j);
     if (!st)
         st = set_paths(j);
     if (!st)
@@ -118,9 +156,8 @@ PareStatus pare_distill_check_options(PareDistill *j) {
 
 /* Scores can be compared when they are about the same things, read from the same ids. */
 static PareStatus check_scores(const PareDistill *j) {
-    const PareDescription *a = pare_model_description(j->origin);
-    const PareDescription *b = pare_model_description(j->teacher);
-    const char *student = j->o->student, *teacher = j->o->teacher;
+    const PareDescription *a = &j->planned, *b = pare_model_description(j->teacher);
+    const char *student = j->origin ? j->o->student : "the student", *teacher = j->o->teacher;
     for (int s = 0; s < PARE_STACKS; s++) {
         if (a->stacks[s].present != b->stacks[s].present)
             return pare_error_set(
@@ -152,5 +189,5 @@ PareStatus pare_distill_check_pair(const PareDistill *j) {
                                   "pseudo-labels; --method kd learns from other teachers",
                                   j->o->teacher);
     }
-    return (j->o->methods & PARE_METHOD_KD) && j->origin ? check_scores(j) : PARE_OK;
+    return (j->o->methods & PARE_METHOD_KD) ? check_scores(j) : PARE_OK;
 }

@@ -194,7 +194,7 @@ static PareStatus compare_tokenizers(const PareDistill *j, const Source *source,
         st = pare_error_set(j->err, PARE_E_USAGE,
                             "the tokenizers of %s and %s give different token ids for the texts of "
                             "%s; a teacher needs a student with the same tokenizer",
-                            j->o->student, j->o->teacher, source->path);
+                            pare_file_path(pare_model_file(j->like)), j->o->teacher, source->path);
     pare_examples_close(mine);
     pare_examples_close(theirs);
     return st;
@@ -206,8 +206,8 @@ static PareStatus check_tokenizers(const PareDistill *j, const Source *source) {
     size_t size, other;
     PareTokenizer *teacher = NULL;
     bool learns = j->o->methods & (PARE_METHOD_KD | PARE_METHOD_PSEUDO);
-    if (!learns || !j->origin ||
-        !pare_file_section(pare_model_file(j->origin), PARE_SECTION_TOKENIZER, &mine, &size) ||
+    if (!learns || j->like == j->teacher ||
+        !pare_file_section(pare_model_file(j->like), PARE_SECTION_TOKENIZER, &mine, &size) ||
         !pare_file_section(pare_model_file(j->teacher), PARE_SECTION_TOKENIZER, &theirs, &other) ||
         (size == other && memcmp(mine, theirs, size) == 0))
         return PARE_OK;
@@ -247,7 +247,9 @@ static bool needs_no_targets(const PareDistill *j) {
 PareStatus pare_distill_open_data(PareDistill *j) {
     const PareDistillOptions *o = j->o;
     PareStatus st = find_tokenizer(j);
-    j->generation = *pare_model_generation(j->like);
+    if (!st)
+        st = pare_distill_set_generation(j);
+    j->generation = j->own;
     j->writing = *pare_model_generation(j->teacher ? j->teacher : j->like);
     apply_generation(o, &j->generation);
     apply_generation(o, &j->writing);

@@ -9,9 +9,12 @@ typedef struct {
     const PareDistillOptions *o;
     PareArena *arena;
     PareModel *teacher,
-        *origin;           /* origin: the student as it was opened; NULL: made of the teacher */
-    const PareModel *like; /* whose settings the output has */
-    PareWeightsFrom from;  /* the projections that are trained with the student */
+        *origin; /* origin: the student as it was opened; NULL: made of the teacher */
+    PareModel *encoder, *decoder;
+    PareWarmStart warm;      /* of these two */
+    const PareModel *like;   /* whose settings the output has */
+    PareDescription planned; /* the student's, before it is made */
+    PareWeightsFrom from;    /* the projections that are trained with the student */
     PareWeights *weights;
     PareMatching matching;
     PareParamGroups groups;
@@ -19,6 +22,7 @@ typedef struct {
     PareExamplesTask task;
     PareExamples *examples, *validation;
     PareReferences references;
+    PareGeneration own;        /* the student's, as it is written */
     PareGeneration generation; /* the student's, for validation */
     PareGeneration writing;    /* the teacher's, for pseudo-labels */
     PareTrainSetup setup;
@@ -33,6 +37,20 @@ typedef struct {
 PareStatus pare_distill_check_options(PareDistill *j);
 /* Whether teacher and student belong together. */
 PareStatus pare_distill_check_pair(const PareDistill *j);
+
+/* -- distill_student.c -- */
+
+PareStatus pare_distill_open_models(PareDistill *j);
+PareStatus pare_distill_plan_student(PareDistill *j);
+PareStatus pare_distill_make_student(PareDistill *j);
+/* Whether the student began as layers of the teacher. */
+bool pare_distill_copies_teacher(const PareDistill *j);
+/* Whether a tensor is a constant, no parameter. */
+bool pare_distill_is_fixed(const PareDistill *j, const char *name);
+/* The student's own settings of generation, once its tokenizer is known. */
+PareStatus pare_distill_set_generation(PareDistill *j);
+/* The metadata section of the output. */
+PareStatus pare_distill_metadata(const PareDistill *j, PareBuffer *out);
 
 /* -- distill_match.c -- */
 

@@ -9,22 +9,6 @@
 /* The stream of random numbers that initial projections are drawn from. */
 enum { PROJECTION_STREAM = 0x70726f6a };
 
-/* The student's stack before the student is made: layers chosen by --layers. */
-static PareStatus student_layers(const PareDistill *j, uint32_t layers[PARE_STACKS],
-                                 uint32_t widths[PARE_STACKS]) {
-    const PareModel *m = j->like;
-    const PareDescription *d = pare_model_description(m);
-    PareStudentLayers chosen = {0};
-    PareStatus st = PARE_OK;
-    if (!j->origin)
-        st = pare_student_layers_parse(j->o->layers, d, j->arena, &chosen, j->err);
-    for (int s = 0; s < PARE_STACKS && !st; s++) {
-        layers[s] = j->origin ? d->stacks[s].layer_count : chosen.stacks[s].count;
-        widths[s] = d->stacks[s].present ? d->stacks[s].width : 0;
-    }
-    return st;
-}
-
 /* Uniform with the variance that keeps the size of what passes (Glorot & Bengio 2010). */
 static void fill_projection(void *context, const char *name, uint64_t rows, uint64_t cols,
                             float *values) {
@@ -43,22 +27,20 @@ static char *projection_name(const PareDistill *j, int stack, uint32_t layer) {
 }
 
 PareStatus pare_distill_projections(PareDistill *j) {
-    uint32_t layers[PARE_STACKS], widths[PARE_STACKS];
+    const PareStack *own = j->planned.stacks;
     if (j->o->hidden <= 0 || !j->teacher)
         return PARE_OK;
-    PareStatus st = student_layers(j, layers, widths);
-    if (st)
-        return st;
     const PareStack *above = pare_model_description(j->teacher)->stacks;
-    PareWeightExtra *extras = pare_arena_alloc(j->arena, layers[0] + layers[1], sizeof *extras);
+    PareWeightExtra *extras =
+        pare_arena_alloc(j->arena, own[0].layer_count + own[1].layer_count, sizeof *extras);
     if (!extras)
         return pare_memory_error(j->err, "projections");
     size_t count = 0;
     for (int s = 0; s < PARE_STACKS; s++)
-        for (uint32_t l = 0; widths[s] && widths[s] != above[s].width && l < layers[s]; l++) {
+        for (uint32_t l = 0; own[s].width != above[s].width && l < own[s].layer_count; l++) {
             extras[count].name = projection_name(j, s, l);
             extras[count].rows = above[s].width;
-            extras[count].cols = widths[s];
+            extras[count].cols = own[s].width;
             if (!extras[count++].name)
                 return pare_memory_error(j->err, "projections");
         }

@@ -7,7 +7,6 @@
 #include "distill/distill_impl.h"
 #include "distill/ranks.h"
 #include "formats/pare_file.h"
-#include "runtime/metadata.h"
 
 /* -- settings -- */
 
@@ -135,6 +134,28 @@ static PareStatus put_evaluation(PareDistill *j, PareBuffer *b) {
     return st;
 }
 
+/* Where a student's values come from that are not a model's that was opened. */
+static PareStatus put_start(PareDistill *j, PareBuffer *b) {
+    static const char *const SHARES[] = {"none", "embeddings", "layers"};
+    const PareDistillOptions *o = j->o;
+    PareStatus st = put_file(j, b, "student_config", o->student_config);
+    if (!st)
+        st = put_file(j, b, "encoder", o->encoder);
+    if (!st)
+        st = put_file(j, b, "decoder", o->decoder);
+    if (o->encoder) {
+        put_text(b, "share", SHARES[o->share]);
+        put_number(b, "decoder_start", (double)j->own.decoder_start);
+        put_number(b, "eos", (double)j->own.eos.ids[0]);
+        put_number(b, "pad", (double)j->own.pad);
+    }
+    if (o->encoder || o->fresh)
+        put_flag(b, "fresh", o->fresh);
+    if (o->fresh || o->student_config)
+        put_flag(b, "copy_embeddings", o->copy_embeddings);
+    return st;
+}
+
 PareStatus pare_distill_settings(PareDistill *j) {
     const PareDistillOptions *o = j->o;
     PareBuffer *b = &j->settings;
@@ -145,6 +166,8 @@ PareStatus pare_distill_settings(PareDistill *j) {
     if (!st)
         st = put_file(j, b, "data", o->data);
     put_text(b, "layers", o->layers);
+    if (!st)
+        st = put_start(j, b);
     pare_buffer_printf(b, ",\"examples\":\"%016llx\"",
                        (unsigned long long)pare_examples_digest(j->examples));
     put_batches(o, b);
@@ -192,8 +215,7 @@ static PareStatus write_sections(PareDistill *j, PareFileWriter *w) {
     const void *bytes;
     size_t size;
     PareBuffer metadata = {0};
-    PareStatus st = pare_metadata_append(j->like, "distill", j->settings.data,
-                                         &j->weights->description, &metadata, j->err);
+    PareStatus st = pare_distill_metadata(j, &metadata);
     if (!st)
         st = pare_file_writer_section(w, PARE_SECTION_METADATA, metadata.data, metadata.size,
                                       j->err);
@@ -219,6 +241,7 @@ PareStatus pare_distill_write(PareDistill *j, PareDistillResult *out) {
     for (size_t i = 0; i < j->weights->tensor_count; i++)
         out->parameters +=
             j->weights->tensors[i].slot == SIZE_MAX ? 0 : j->weights->tensors[i].count;
+    out->random = j->weights->filled;
     out->teacher_parameters = j->teacher ? count_parameters(j->teacher) : 0;
     if (pare_ranks_rank() != 0)
         return PARE_OK;

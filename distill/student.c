@@ -183,9 +183,8 @@ PareStatus pare_student_layers_parse(const char *text, const PareDescription *te
 
 /* -- copying -- */
 
-/* "encoder.layers.1.ffn.in.weight" of the student is "encoder.layers.7.…" of the teacher. */
-static bool source_name(const PareStudentLayers *layers, const PareSlot *slot, char *name,
-                        size_t size) {
+void pare_student_source_name(const PareStudentLayers *layers, const PareSlot *slot, char *name,
+                              size_t size) {
     static const char *const PREFIXES[PARE_STACKS] = {"encoder.layers.", "decoder.layers."};
     snprintf(name, size, "%s", slot->name);
     for (int s = 0; s < PARE_STACKS; s++) {
@@ -197,7 +196,6 @@ static bool source_name(const PareStudentLayers *layers, const PareSlot *slot, c
             layer = layer * 10 + (size_t)(*at - '0');
         snprintf(name, size, "%s%u%s", PREFIXES[s], layers->stacks[s].layers[layer], at);
     }
-    return true;
 }
 
 PareStatus pare_student_describe(const PareDescription *teacher, const PareStudentLayers *layers,
@@ -222,12 +220,15 @@ PareStatus pare_student_describe(const PareDescription *teacher, const PareStude
 
 /* The extra tensors are filled by whoever wants them. */
 typedef struct {
+    const PareModel *teacher;
     PareStudentLayers layers;
     const PareWeightsFrom *extras;
 } Copy;
 
-static bool copy_source(void *context, const PareSlot *slot, char *name, size_t size) {
-    return source_name(&((Copy *)context)->layers, slot, name, size);
+static const PareModel *copy_source(void *context, const PareSlot *slot, char *name, size_t size) {
+    Copy *copy = context;
+    pare_student_source_name(&copy->layers, slot, name, size);
+    return copy->teacher;
 }
 
 static void copy_fill(void *context, const char *name, uint64_t rows, uint64_t cols,
@@ -240,7 +241,7 @@ PareStatus pare_student_create(const PareModel *teacher, const PareStudentLayers
                                const PareWeightsFrom *extras, PareWeights **out, PareError *err) {
     PareDescription d;
     PareArena *arena = pare_arena_create(0);
-    Copy copy = {*layers, extras};
+    Copy copy = {teacher, *layers, extras};
     PareWeightsFrom from = {.source = copy_source, .fill = copy_fill, .context = &copy};
     if (extras) {
         from.extras = extras->extras;

@@ -30,6 +30,10 @@ PareStatus pare_student_layers_parse(const char *text, const PareDescription *te
  * paper's table, otherwise evenly spaced with the last one last. out[count]. */
 void pare_student_supervisors(uint32_t of, uint32_t count, uint32_t *out);
 
+/* "encoder.layers.1.ffn.in.weight" of the student is "encoder.layers.7.…" of the teacher. */
+void pare_student_source_name(const PareStudentLayers *layers, const PareSlot *slot, char *name,
+                              size_t size);
+
 /* The description of a student with these layers; its layer arrays are allocated in `arena`. */
 PareStatus pare_student_describe(const PareDescription *teacher, const PareStudentLayers *layers,
                                  PareArena *arena, PareDescription *out, PareError *err);

@@ -11,7 +11,8 @@ typedef struct {
     const PareModel *model;
     const PareWeightsFrom *from;
     PareWeights *w;
-    const PareFileTensor **sources; /* [slots.count]: NULL: filled */
+    const PareFileTensor **sources; /* [slots.count]: NULL: none */
+    bool *filled;                   /* [slots.count] */
     PareError *err;
 } Builder;
 
@@ -23,12 +24,19 @@ static const PareFileTensor *stored(const PareFile *f, const char *name) {
 
 static PareStatus find_source(const Builder *b, size_t i) {
     const PareSlot *slot = &b->w->slots.items[i];
-    const PareFile *f = pare_model_file(b->model);
+    const PareWeightsFrom *from = b->from;
+    const PareModel *model = b->model;
     char name[NAME_SIZE], found[96], wanted[96];
     snprintf(name, sizeof name, "%s", slot->name);
-    if (b->from && b->from->source && !b->from->source(b->from->context, slot, name, sizeof name))
+    if (from && from->source)
+        model = from->source(from->context, slot, name, sizeof name);
+    b->filled[i] = !model || (from && from->fresh && from->fresh(from->context, slot));
+    if (!model)
         return PARE_OK;
+    const PareFile *f = pare_model_file(model);
     const PareFileTensor *t = b->sources[i] = stored(f, name);
+    if (b->filled[i])
+        return PARE_OK;
     if (!t)
         return pare_error_set(b->err, PARE_E_FORMAT,
                               "%s: has no tensor '%s', which the new '%s' "
@@ -49,10 +57,13 @@ static PareStatus find_source(const Builder *b, size_t i) {
     return PARE_OK;
 }
 
-/* The first slot of those that share the source of slot i. */
+/* The first slot of those that share the source of slot i. The sources of filled slots may have
+ * other shapes than they, and then be shared by slots that differ. */
 static size_t first_sharing(const Builder *b, size_t i) {
+    const PareSlot *s = b->w->slots.items;
     for (size_t k = 0; b->sources[i] && k < i; k++)
-        if (b->sources[k] == b->sources[i])
+        if (b->sources[k] == b->sources[i] && b->filled[k] == b->filled[i] &&
+            s[k].shape[0] == s[i].shape[0] && s[k].shape[1] == s[i].shape[1])
             return k;
     return i;
 }
@@ -91,10 +102,12 @@ static void copy_values(const Builder *b) {
     for (size_t i = 0; i < w->tensor_count; i++) {
         const PareWeightTensor *t = &w->tensors[i];
         float *values = w->values + t->offset;
-        if (t->slot != SIZE_MAX && b->sources[t->slot])
+        if (t->slot != SIZE_MAX && !b->filled[t->slot]) {
             pare_file_read_f32(b->sources[t->slot], values);
-        else
-            b->from->fill(b->from->context, t->name, t->rows, t->cols, values);
+            continue;
+        }
+        b->from->fill(b->from->context, t->name, t->rows, t->cols, values);
+        w->filled += t->slot == SIZE_MAX ? 0 : t->count;
     }
     for (size_t i = 0; i < w->slots.count; i++)
         w->data[i] = w->values + w->tensors[w->tensor_of[i]].offset;
@@ -126,11 +139,12 @@ static PareStatus build(Builder *b, const PareDescription *d) {
         return st;
     size_t count = w->slots.count;
     b->sources = pare_arena_alloc(w->arena, count, sizeof *b->sources);
+    b->filled = pare_arena_alloc(w->arena, count, sizeof *b->filled);
     size_t extra = b->from ? b->from->extra_count : 0;
     w->tensors = pare_arena_alloc(w->arena, count + extra, sizeof *w->tensors);
     w->tensor_of = pare_arena_alloc(w->arena, count, sizeof *w->tensor_of);
     w->data = pare_arena_alloc(w->arena, count, sizeof *w->data);
-    if (!b->sources || !w->tensors || !w->tensor_of || !w->data)
+    if (!b->sources || !b->filled || !w->tensors || !w->tensor_of || !w->data)
         return pare_memory_error(b->err, "the parameters");
     for (size_t i = 0; i < count && !st; i++)
         st = find_source(b, i);

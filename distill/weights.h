@@ -32,6 +32,7 @@ typedef struct {
     size_t count;  /* with the gaps that align every tensor to 64 bytes (zeros) */
     PareWeightTensor *tensors;
     size_t tensor_count;
+    size_t filled;     /* how many of the floats had no source, without the extra tensors */
     size_t *tensor_of; /* [slots.count] */
     float **data;      /* [slots.count]: a slot's values in the block */
     PareParams params; /* bound to the block */
@@ -44,10 +45,14 @@ typedef struct {
     uint64_t rows, cols;
 } PareWeightExtra;
 
-/* Where a slot of the new model gets its values from: the name of a slot of `m` into `name`
- * (false: nowhere, the values are `fill`ed). NULL functions: every slot has its namesake in `m`. */
+/* Where a slot of the new model gets its values from: the model that is returned, the slot there
+ * into `name`; NULL: nowhere, the values are `fill`ed. NULL functions: every slot has its namesake
+ * in the model that pare_weights_create is given. */
 typedef struct {
-    bool (*source)(void *context, const PareSlot *slot, char *name, size_t size);
+    const PareModel *(*source)(void *context, const PareSlot *slot, char *name, size_t size);
+    /* NULL, or whether a slot is filled although it has a source, which may then be missing or have
+     * another shape: it only tells what shares its values with what. */
+    bool (*fresh)(void *context, const PareSlot *slot);
     /* Values of what has no source, float32 [rows, cols] (vectors: cols 1), by its name. */
     void (*fill)(void *context, const char *name, uint64_t rows, uint64_t cols, float *values);
     void *context;

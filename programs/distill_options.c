@@ -17,6 +17,9 @@ PareDistillCommand pare_distill_command(void) {
                                 .eps = o.optimizer.eps,
                                 .scale_parameter = true,
                                 .schedule = PARE_SCHEDULE_LINEAR,
+                                .decoder_start = PARE_WARM_UNSET,
+                                .eos = PARE_WARM_UNSET,
+                                .pad = PARE_WARM_UNSET,
                                 .dropout = (double)o.noise.dropout,
                                 .label_weight = -1,
                                 .soft_weight = -1,
@@ -89,6 +92,25 @@ static void model_options(PareDistillCommand *c, Table *t) {
         STRING("layers", &o->layers, "LIST", NULL,
                "layers of the teacher that the student takes: enc=6,dec=3 (how many), dec=0+2+5 "
                "(which), or 4 for models with one stack"),
+        STRING("encoder", &o->encoder, "M.pare", NULL,
+               "with --decoder: the student is an encoder-decoder with the encoder of M"),
+        STRING("decoder", &o->decoder, "M.pare", NULL,
+               "and the only stack of M as its decoder, with new cross-attention"),
+        CHOICE("share", &c->share, "none|embeddings|layers", NULL,
+               "what the two have in common: the encoder's token table, or all but "
+               "cross-attention"),
+        NUMBER("decoder-start", &c->decoder_start, 0, INT32_MAX, NULL,
+               "token id that such a decoder begins with (default: the tokenizer's first)"),
+        NUMBER("eos", &c->eos, 0, INT32_MAX, NULL,
+               "and that ends its texts (default: the tokenizer's last)"),
+        NUMBER("pad", &c->pad, 0, INT32_MAX, NULL,
+               "and that fills batches (default: the tokenizer's, else that of the end)"),
+        FLAG("fresh", &o->fresh, NULL, "the student begins with random values"),
+        STRING("student-config", &o->student_config, "FILE", NULL,
+               "JSON: the student's own description; what it leaves out is as in the teacher. It "
+               "begins with random values"),
+        CHOICE("embeddings", &c->embeddings, "random|copy", &c->given.embeddings,
+               "copy: such students take embeddings and head of the teacher where shapes agree"),
         FLAG("train-encoder", &o->train_encoder, &c->given.train_encoder,
              "train the encoder too when the student took it over whole"),
         {PARE_OPT_STRING, 'o', "output", &o->output, "FILE", "write the student to FILE", 0, 0,
@@ -359,6 +381,8 @@ static PareStatus check_rest(const PareDistillCommand *c, PareError *err) {
         {c->given.temperature && !kd, "--temperature belongs to --method kd"},
         {c->given.keep && !c->o.validation, "--keep needs a --validation file to choose by"},
         {c->o.log_gradients && !c->log_path, "--log-gradients needs --log-json FILE"},
+        {c->given.embeddings && !c->o.fresh && !c->o.student_config,
+         "--embeddings is for --fresh and --student-config"},
         {c->columns && c->format != PARE_DATA_AUTO && c->format != PARE_DATA_TSV,
          "--columns is for TSV files"},
     };
@@ -415,6 +439,9 @@ static void copy_numbers(PareDistillCommand *c) {
     o->block = (size_t)c->block;
     o->limit = (uint64_t)c->limit;
     o->keep_last = c->keep == 1;
+    o->share = (PareWarmShare)c->share;
+    o->special = (PareWarmIds){(int32_t)c->decoder_start, (int32_t)c->eos, (int32_t)c->pad};
+    o->copy_embeddings = c->embeddings == 1;
     o->format = (PareDataOptions){.format = (PareDataFormat)c->format, .columns = c->columns};
     o->threads = (size_t)c->common.threads;
     if (!c->common.quiet && pare_ranks_rank() == 0)

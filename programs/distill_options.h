@@ -18,8 +18,9 @@ typedef struct {
     bool json;
 
     const char *method, *columns, *batch_size, *warmup;
-    int format, optimizer, schedule, keep;
+    int format, optimizer, schedule, keep, share, embeddings;
     int64_t seed, steps, epochs, batch_tokens, accumulate, evaluate_every, patience, save_every;
+    int64_t decoder_start, eos, pad;
     int64_t num_beams, max_length, max_source, max_target, block, limit;
     double rate, weight_decay, beta1, beta2, eps, momentum, average;
     double dropout, attention_dropout, activation_dropout, layer_drop, quant_noise;
@@ -28,7 +29,7 @@ typedef struct {
     struct {
         bool method, steps, epochs, batch_tokens, rate, beta1, beta2, eps, momentum, nesterov;
         bool relative_step, scale_parameter, schedule, warmup, min_rate, label_weight, soft_weight;
-        bool temperature, keep, train_encoder;
+        bool temperature, keep, train_encoder, embeddings;
     } given;
 } PareDistillCommand;
 

@@ -38,9 +38,15 @@ static void warn(void *context, const char *line) {
 static const char *log_victim(const PareDistillOptions *o, const char *path) {
     const struct {
         const char *option, *path;
-    } files[] = {{"student", o->student},       {"teacher", o->teacher},
-                 {"output", o->output},         {"data", o->data},
-                 {"validation", o->validation}, {"pseudo-labels", o->pseudo.path},
+    } files[] = {{"student", o->student},
+                 {"teacher", o->teacher},
+                 {"encoder", o->encoder},
+                 {"decoder", o->decoder},
+                 {"student-config", o->student_config},
+                 {"output", o->output},
+                 {"data", o->data},
+                 {"validation", o->validation},
+                 {"pseudo-labels", o->pseudo.path},
                  {"checkpoint", o->state}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (files[i].path &&
@@ -89,13 +95,15 @@ static PareStatus close_log(Job *job, PareStatus st, PareError *err) {
 
 static void report_json(const PareDistillResult *r, double speed, PareBuffer *b) {
     const PareTrainResult *t = &r->train;
-    pare_buffer_printf(b,
-                       "{\"steps\":%llu,\"stopped_early\":%s,\"parameters\":%llu,"
-                       "\"teacher_parameters\":%llu,\"examples\":%llu,\"seconds\":%.3f,"
-                       "\"tokens_per_s\":%.1f,\"loss\":",
-                       (unsigned long long)t->steps, t->stopped_early ? "true" : "false",
-                       (unsigned long long)r->parameters, (unsigned long long)r->teacher_parameters,
-                       (unsigned long long)r->examples, t->seconds, speed);
+    pare_buffer_printf(
+        b,
+        "{\"steps\":%llu,\"stopped_early\":%s,\"parameters\":%llu,"
+        "\"random_parameters\":%llu,\"teacher_parameters\":%llu,\"examples\":%llu,\"seconds\":%.3f,"
+        "\"tokens_per_s\":%.1f,\"loss\":",
+        (unsigned long long)t->steps, t->stopped_early ? "true" : "false",
+        (unsigned long long)r->parameters, (unsigned long long)r->random,
+        (unsigned long long)r->teacher_parameters, (unsigned long long)r->examples, t->seconds,
+        speed);
     pare_buffer_put_json_double(b, t->last_loss);
     if (t->has_best) {
         pare_buffer_printf(b, ",\"best_step\":%llu,\"%s\":", (unsigned long long)t->best_step,
@@ -110,6 +118,8 @@ static void report_text(const PareDistillResult *r, double speed, PareBuffer *b)
     pare_buffer_printf(b, "steps        %llu%s\n", (unsigned long long)t->steps,
                        t->stopped_early ? " (stopped early)" : "");
     pare_buffer_printf(b, "parameters   %llu", (unsigned long long)r->parameters);
+    if (r->random)
+        pare_buffer_printf(b, ", %llu of them began at random", (unsigned long long)r->random);
     if (r->teacher_parameters)
         pare_buffer_printf(b, ", the teacher's %llu", (unsigned long long)r->teacher_parameters);
     pare_buffer_printf(b, "\nexamples     %llu\n", (unsigned long long)r->examples);

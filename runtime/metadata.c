@@ -7,15 +7,17 @@
 #include "core/hash.h"
 #include "core/version.h"
 
-static void put_entry(const PareModel *m, const char *stage, const char *options, uint64_t bytes,
-                      const char *hex, PareBuffer *out) {
-    const char *name = pare_file_basename(pare_file_path(pare_model_file(m)));
-    pare_buffer_printf(out,
-                       "{\"stage\":\"%s\",\"program\":\"pare-%s\",\"version\":\"%s\","
-                       "\"options\":%s,\"inputs\":[{\"file\":",
-                       stage, stage, PARE_VERSION, options);
+static PareStatus put_input(const PareModel *m, PareBuffer *out, PareError *err) {
+    const char *path = pare_file_path(pare_model_file(m)), *name = pare_file_basename(path);
+    char hex[PARE_SHA256_HEX_SIZE];
+    uint64_t bytes = 0;
+    PareStatus st = pare_file_sha256(path, &bytes, hex, err);
+    if (st)
+        return st;
+    pare_buffer_puts(out, "{\"file\":");
     pare_buffer_put_json_string(out, name, strlen(name));
-    pare_buffer_printf(out, ",\"bytes\":%llu,\"sha256\":\"%s\"}]}", (unsigned long long)bytes, hex);
+    pare_buffer_printf(out, ",\"bytes\":%llu,\"sha256\":\"%s\"}", (unsigned long long)bytes, hex);
+    return PARE_OK;
 }
 
 /* `"key":value,` for a member that is kept. */
@@ -29,8 +31,7 @@ static PareStatus put_member(const PareJson *n, PareBuffer *out, PareError *err)
     return PARE_OK;
 }
 
-static PareStatus put_provenance(const PareJson *list, PareBuffer *out, PareError *err) {
-    pare_buffer_puts(out, "\"provenance\":[");
+static PareStatus put_stages(const PareJson *list, PareBuffer *out, PareError *err) {
     for (const PareJson *n = pare_json_first(list); n; n = pare_json_next(n)) {
         char *text = pare_json_print(n);
         if (!text)
@@ -41,13 +42,29 @@ static PareStatus put_provenance(const PareJson *list, PareBuffer *out, PareErro
     return PARE_OK;
 }
 
+PareStatus pare_metadata_provenance(const PareModel *const *models, size_t count, const char *stage,
+                                    const char *options, PareBuffer *out, PareError *err) {
+    PareStatus st = PARE_OK;
+    pare_buffer_puts(out, "\"provenance\":[");
+    for (size_t i = 0; i < count && !st; i++)
+        st = put_stages(pare_json_get(pare_model_metadata(models[i]), "provenance"), out, err);
+    pare_buffer_printf(out,
+                       "{\"stage\":\"%s\",\"program\":\"pare-%s\",\"version\":\"%s\","
+                       "\"options\":%s,\"inputs\":[",
+                       stage, stage, PARE_VERSION, options);
+    for (size_t i = 0; i < count && !st; i++) {
+        pare_buffer_puts(out, i ? "," : "");
+        st = put_input(models[i], out, err);
+    }
+    pare_buffer_puts(out, "]}]");
+    return st;
+}
+
 PareStatus pare_metadata_append(const PareModel *m, const char *stage, const char *options,
                                 const PareDescription *description, PareBuffer *out,
                                 PareError *err) {
     const PareJson *root = pare_model_metadata(m);
-    char hex[PARE_SHA256_HEX_SIZE];
-    uint64_t bytes = 0;
-    PareStatus st = pare_file_sha256(pare_file_path(pare_model_file(m)), &bytes, hex, err);
+    PareStatus st = PARE_OK;
     pare_buffer_putc(out, '{');
     for (const PareJson *n = pare_json_first(root); n && !st; n = pare_json_next(n)) {
         const char *key = pare_json_key(n);
@@ -62,10 +79,9 @@ PareStatus pare_metadata_append(const PareModel *m, const char *stage, const cha
         }
     }
     if (!st)
-        st = put_provenance(pare_json_get(root, "provenance"), out, err);
+        st = pare_metadata_provenance(&m, 1, stage, options, out, err);
     if (st)
         return st;
-    put_entry(m, stage, options, bytes, hex, out);
-    pare_buffer_puts(out, "]}");
+    pare_buffer_putc(out, '}');
     return pare_buffer_ok(out, "metadata", err);
 }

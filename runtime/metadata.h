@@ -16,4 +16,9 @@ PareStatus pare_metadata_append(const PareModel *m, const char *stage, const cha
                                 const PareDescription *description, PareBuffer *out,
                                 PareError *err);
 
+/* The member "provenance" alone, for what is made of several models: their stages one behind the
+ * other, and one more that has them all as its inputs. */
+PareStatus pare_metadata_provenance(const PareModel *const *models, size_t count, const char *stage,
+                                    const char *options, PareBuffer *out, PareError *err);
+
 #endif
