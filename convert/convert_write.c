@@ -40,15 +40,32 @@ static size_t slot_elements(const PareSlot *s) {
     return (size_t)s->shape[0] * (s->dims == 2 ? (size_t)s->shape[1] : 1);
 }
 
-/* out[R, C] = columns first .. first + R - 1 of in[C, stride], turned; in tiles, for the cache. */
+enum { TILE = 16 };
+
+/* By a tile of its own, so that each cache line of `in` and `out` is touched once: in matrices
+ * whose width is a power of two they would drive each other out. */
+static void transpose_tile(float *out, const float *in, size_t C, size_t stride) {
+    float tile[TILE][TILE];
+    for (size_t c = 0; c < TILE; c++)
+        for (size_t r = 0; r < TILE; r++)
+            tile[r][c] = in[c * stride + r];
+    for (size_t r = 0; r < TILE; r++)
+        memcpy(out + r * C, tile[r], sizeof tile[r]);
+}
+
+/* out[R, C] = columns first .. first + R - 1 of in[C, stride], turned. */
 static void transpose(float *out, const float *in, size_t R, size_t C, size_t stride,
                       size_t first) {
-    enum { TILE = 32 };
     for (size_t r0 = 0; r0 < R; r0 += TILE)
-        for (size_t c0 = 0; c0 < C; c0 += TILE)
+        for (size_t c0 = 0; c0 < C; c0 += TILE) {
+            if (R - r0 >= TILE && C - c0 >= TILE) {
+                transpose_tile(out + r0 * C + c0, in + c0 * stride + first + r0, C, stride);
+                continue;
+            }
             for (size_t r = r0; r < R && r < r0 + TILE; r++)
                 for (size_t c = c0; c < C && c < c0 + TILE; c++)
                     out[r * C + c] = in[c * stride + first + r];
+        }
 }
 
 /* The slot's matrix, which the checkpoint holds turned, perhaps as a part of a larger one. */
