@@ -109,7 +109,7 @@ static void class_row(const Row *r, bool gradient) {
         soft_gradient(r);
 }
 
-/* One score; soft labels are the teacher's score. */
+/* The first score alone; soft labels are the teacher's score. */
 static void value_row(const Row *r, bool gradient) {
     const PareRowLoss *j = r->j;
     bool labelled = !isnan(j->values[r->row]);
@@ -119,9 +119,11 @@ static void value_row(const Row *r, bool gradient) {
     j->best[r->row] = r->x[0];
     if (r->teacher)
         j->soft[r->row] = soft * soft;
-    if (gradient)
-        r->x[0] = (float)(2 * j->row_weight *
-                          (j->weights->label * d + (r->teacher ? j->weights->soft * soft : 0)));
+    if (!gradient)
+        return;
+    memset(r->x, 0, r->n * sizeof *r->x);
+    r->x[0] = (float)(2 * j->row_weight *
+                      (j->weights->label * d + (r->teacher ? j->weights->soft * soft : 0)));
 }
 
 void pare_loss_rows(void *context, const PareLossRows *rows) {

@@ -132,6 +132,10 @@ static void test_values(void **state) {
     pare_loss_rows(&loss, &rows);
     assert_true(label[3] == 0 && soft[3] == 4);
     assert_close("the teacher's part", (double)x[3], 2.0 / 3 * 0.5 * 2, 1e-7);
+    float two[] = {0.25F, 7.0F}; /* a second score is not meant */
+    rows = (PareLossRows){.count = 1, .logits = two, .n = 2, .gradient = true};
+    pare_loss_rows(&loss, &rows);
+    assert_true(two[0] == -0.5F && two[1] == 0);
 }
 
 /* -- whole models -- */

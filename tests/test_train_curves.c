@@ -23,6 +23,7 @@
 #include "distill/objective.h"
 #include "distill/optimizer.h"
 #include "distill/weights.h"
+#include "quantize/quantize.h"
 #include "runtime/blas.h"
 
 enum { MAX_ITEMS = 8, MAX_TENSORS = 160, MAX_NAMES = 160, NAME_SIZE = 256 };
@@ -60,18 +61,24 @@ typedef struct {
 
 /* -- checkpoints -- */
 
-static Net open_net(const char *name) {
-    char folder[256], path[512];
-    const char *tmp = getenv("TMPDIR");
+static void convert(const char *name, const char *to) {
+    char folder[256];
     PareError err = {0};
     PareConvert *c;
-    Net n;
     snprintf(folder, sizeof folder, "tests/data/train/%s", name);
-    snprintf(path, sizeof path, "%s/curve-%ld.pare", tmp ? tmp : "/tmp", (long)getpid());
     PareConvertOptions o = {.folder = folder, .no_tokenizer = true};
     ok(pare_convert_open(&o, &c, &err), &err);
-    ok(pare_convert_write(c, path, true, NULL, &err), &err);
+    ok(pare_convert_write(c, to, true, NULL, &err), &err);
     pare_convert_close(c);
+}
+
+static Net open_net(const char *name) {
+    char path[512];
+    const char *tmp = getenv("TMPDIR");
+    PareError err = {0};
+    Net n;
+    snprintf(path, sizeof path, "%s/curve-%ld.pare", tmp ? tmp : "/tmp", (long)getpid());
+    convert(name, path);
     ok(pare_model_open(path, &n.model, &err), &err);
     unlink(path);
     ok(pare_weights_create(n.model, NULL, NULL, &n.weights, &err), &err);
@@ -357,6 +364,38 @@ static void test_distillation(void **state) {
     end(&c);
 }
 
+/* A teacher may be INT8: it says nearly the same, and the student learns nearly as fast. */
+static void test_quantized_teacher(void **state) {
+    Curve c;
+    PareError err = {0};
+    PareQuantizeTotals totals;
+    PareModel *teacher;
+    char from[512], to[512];
+    const char *tmp = getenv("TMPDIR");
+    (void)state;
+    begin(&c, "kd-bert", "kd-teacher", 2);
+    snprintf(from, sizeof from, "%s/curve-%ld-f32.pare", tmp ? tmp : "/tmp", (long)getpid());
+    snprintf(to, sizeof to, "%s/curve-%ld-int8.pare", tmp ? tmp : "/tmp", (long)getpid());
+    convert("kd-teacher", from);
+    PareQuantizeOptions q = {.input = from, .output = to, .to = PARE_I8, .force = true};
+    ok(pare_quantize(&q, &totals, &err), &err);
+    ok(pare_model_open(to, &teacher, &err), &err);
+    unlink(from);
+    unlink(to);
+    c.objective.teacher_d = pare_model_description(teacher);
+    c.objective.teacher_p = pare_model_params(teacher);
+    const PareJson *steps = pare_json_get(c.golden, "steps");
+    for (size_t i = 0; i < 10; i++) {
+        const PareJson *s = pare_json_at(steps, i);
+        PareLossTerms t = compute(&c);
+        assert_near("INT8", "the loss", i + 1, t.total, pare_json_get(s, "loss"), 0.02);
+        assert_true(fabs(2 * t.soft - pare_json_number(pare_json_get(s, "kl"))) > 1e-6);
+        update(&c, pare_optimizer_norm(c.optimizer, c.grads, c.pool));
+    }
+    pare_model_close(teacher);
+    end(&c);
+}
+
 /* Twenty steps on other numbers of threads end with the same bits. */
 static void test_threads(void **state) {
     float *first = NULL;
@@ -384,11 +423,12 @@ static void test_threads(void **state) {
 int main(void) {
     static const char *const names[] = {"bert-cls", "gpt2-lm", "bart", "marian", "t5"};
     enum { COUNT = sizeof names / sizeof *names };
-    struct CMUnitTest tests[COUNT + 2];
+    struct CMUnitTest tests[COUNT + 3];
     for (size_t i = 0; i < COUNT; i++)
         tests[i] =
             (struct CMUnitTest){names[i], test_curve, NULL, NULL, (void *)(uintptr_t)names[i]};
     tests[COUNT] = (struct CMUnitTest)cmocka_unit_test(test_distillation);
-    tests[COUNT + 1] = (struct CMUnitTest)cmocka_unit_test(test_threads);
+    tests[COUNT + 1] = (struct CMUnitTest)cmocka_unit_test(test_quantized_teacher);
+    tests[COUNT + 2] = (struct CMUnitTest)cmocka_unit_test(test_threads);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
