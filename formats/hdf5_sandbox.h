@@ -5,7 +5,7 @@
  * since the others remain: resource limits, no new privileges, no core dump, Landlock (no file can
  * be opened), and seccomp (only the system calls that computing needs). With AddressSanitizer the
  * limits of memory are left out, because it reserves terabytes, and forbidden calls fail instead of
- * ending the process, because its reports need a few.
+ * ending the process, because its reports need a few. Under valgrind there is no sandbox.
  *
  * Private to formats/. */
 #ifndef PARE_FORMATS_HDF5_SANDBOX_H
