@@ -14,6 +14,7 @@ static const struct {
 } STAGES[] = {
     {"convert", "make a .pare file of a checkpoint's folder"},
     {"info", "print what a .pare file or a checkpoint holds"},
+    {"prune", "cut heads, units, layers and more out of a model"},
     {"distill", "train a model, or a smaller one with a teacher's help"},
     {"quantize", "store weights as INT8, FP16 or BF16"},
     {"verify", "compare two models on data"},

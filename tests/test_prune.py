@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""pare-prune from outside: PyTorch's logits after removing heads, plans, what the cut tensors hold,
+what comes after pruning, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BIN = os.path.abspath(os.environ.get("PARE_BIN", os.path.join(ROOT, "build/bin")))
+GOLDENS = os.path.join(ROOT, "tests/data/goldens")
+HEADS = os.path.join(ROOT, "tests/data/prune/bert-heads")
+CUT = "0:1;1:0,3;2:2"
+passed = failed = 0
+
+
+def check(what, good, why=""):
+    global passed, failed
+    if good:
+        passed += 1
+    else:
+        failed += 1
+        print("failed: %s %s" % (what, why))
+
+
+def run(program, *arguments, text=None):
+    command = [os.path.join(BIN, "pare-" + program), *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True)
+
+
+def done(program, *arguments, **options):
+    result = run(program, *arguments, **options)
+    check(program + " " + " ".join(arguments[:3]), result.returncode == 0, result.stderr)
+    return result.stdout
+
+
+def refused(sentence, *arguments):
+    before = sorted(os.listdir("."))
+    result = run("prune", *arguments)
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Try ")]
+    good = result.returncode in (1, 2) and len(lines) == 1 and sentence in lines[0]
+    check("refused: " + sentence, good and sorted(os.listdir(".")) == before, result.stderr)
+
+
+def logits(model, inputs):
+    out = done("run", "logits", model, "--ids", "--json", text=inputs)
+    return [json.loads(line)["logits"] for line in out.splitlines()]
+
+
+def tensors(model):
+    lines = done("info", "--tensors", "--sha256", model).splitlines()
+    return {line.split("\t")[0]: line.split("\t")[1:] for line in lines}
+
+
+def golden_inputs():
+    with open(os.path.join(HEADS, "golden.json")) as f:
+        golden = json.load(f)
+    ids, mask = golden["inputs"]["input_ids"], golden["inputs"]["attention_mask"]["data"]
+    rows, cols = ids["shape"]
+    lines = []
+    for r in range(rows):
+        pairs = zip(ids["data"][r * cols : (r + 1) * cols], mask[r * cols : (r + 1) * cols])
+        lines.append(json.dumps({"input_ids": [i for i, m in pairs if m]}))
+    wanted = golden["expected_after_pruning"]["logits"]
+    labels = wanted["shape"][1]
+    return "\n".join(lines) + "\n", [
+        wanted["data"][r * labels : (r + 1) * labels] for r in range(rows)
+    ]
+
+
+def difference(a, b):
+    return max(abs(x - y) for p, q in zip(a, b) for x, y in zip(p, q))
+
+
+def heads():
+    inputs, wanted = golden_inputs()
+    done("convert", HEADS, "--no-tokenizer", "-q", "-o", "m.pare")
+    shown = done("prune", "m.pare", "-o", "p.pare", "--heads-list", CUT, "--plan-out", "plan.json")
+    check("three, two and three heads", shown.count("3/4 heads") == 2 and "2/4 heads" in shown)
+    got = logits("p.pare", inputs)
+    check("PyTorch's logits", difference(got, wanted) < 2e-4, str(difference(got, wanted)))
+    done("prune", "m.pare", "-q", "-o", "q.pare", "--plan", "plan.json")
+    same = open("p.pare", "rb").read() == open("q.pare", "rb").read()
+    check("the plan gives the same bytes", same)
+    refused("made for", "p.pare", "-o", "x.pare", "--plan", "plan.json")
+    done("quantize", "p.pare", "-o", "p8.pare", "--to", "int8")
+    check("INT8 is near", difference(logits("p8.pare", inputs), wanted) < 0.2)
+    refused("before it is quantized", "p8.pare", "-o", "x.pare", "--heads-list", "0:0")
+    done("export", "p.pare", "-o", "folder", "--format", "safetensors", "--pad-pruned", "-q")
+    done("convert", "folder", "--no-tokenizer", "-q", "-o", "padded.pare")
+    check("padded computes the same", difference(logits("padded.pare", inputs), got) < 1e-5)
+    return inputs
+
+
+def units_and_layers(inputs):
+    before = tensors("m.pare")
+    cut = ["--ffn-list", "0:0-15,63;2:5", "--positions", "32"]
+    done("prune", "m.pare", "-q", "-o", "f.pare", *cut)
+    after = tensors("f.pare")
+    check("units", after["encoder.layers.0.ffn.in.weight"][0] == "[47, 32]")
+    check("columns of units", after["encoder.layers.2.ffn.out.weight"][0] == "[32, 63]")
+    check("positions", after["encoder.embed.positions"][0] == "[32, 32]")
+    name = "encoder.layers.1.ffn.in.weight"
+    check("others stay", after[name] == before[name])
+    done("prune", "m.pare", "-q", "-o", "l.pare", "--drop-layers", "1")
+    after = tensors("l.pare")
+    names = [n for n in before if n.startswith("encoder.layers.2.")]
+    moved = all(after[n.replace("layers.2", "layers.1")] == before[n] for n in names)
+    check("the last layer moved up", moved and not any("layers.2." in n for n in after))
+    done("prune", "m.pare", "-q", "-o", "s.pare", "--drop-sublayers", "0.self,2.ffn")
+    after = tensors("s.pare")
+    left = [n for n in after if n.startswith("encoder.layers.0.self")]
+    check("a sublayer and its norm are gone", not left)
+    for model in ("f.pare", "l.pare", "s.pare"):
+        logits(model, inputs)
+
+
+def encoder_decoder():
+    done("convert", os.path.join(GOLDENS, "t5"), "--no-tokenizer", "-q", "-o", "t.pare")
+    done("prune", "t.pare", "-q", "-o", "u.pare", "--heads-list", "enc.0:1;dec.1.cross:0")
+    after = tensors("u.pare")
+    shape = after["encoder.layers.0.self.relative"][0]
+    whole = after["encoder.layers.1.self.relative"][0]
+    check("biases follow their heads", shape != whole, shape + whole)
+    done("prune", "t.pare", "-q", "-o", "k.pare", "--kv-heads", "1")
+    text = '{"input_ids": [3, 5, 7, 1]}\n'
+    check("one key/value head runs", done("run", "generate", "k.pare", "--ids", text=text) != "")
+    refused("two stacks", "t.pare", "-o", "x.pare", "--heads-list", "0:1")
+
+
+def bad():
+    refused("does not exist", "m.pare", "-o", "x.pare", "--heads-list", "0:4")
+    refused("does not exist", "m.pare", "-o", "x.pare", "--drop-layers", "3")
+    refused("--drop-sublayers", "m.pare", "-o", "x.pare", "--heads-list", "0:0-3")
+    refused("named twice", "m.pare", "-o", "x.pare", "--drop-layers", "1,1")
+    refused("no number 1 to leave out", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
+    refused("':' and numbers", "m.pare", "-o", "x.pare", "--ffn-list", "0")
+    refused("no multiple", "m.pare", "-o", "x.pare", "--kv-heads", "3")
+    both = ["--plan", "plan.json", "--positions", "3"]
+    refused("give no other list", "m.pare", "-o", "x.pare", *both)
+    refused("the output is the input", "m.pare", "-o", "m.pare", "--force", "--drop-layers", "1")
+    refused("--force", "m.pare", "-o", "p.pare", "--drop-layers", "1")
+    refused("no output", "m.pare", "--drop-layers", "1")
+    plan = json.load(open("plan.json"))
+    plan["encoder"]["layers"][0]["head"] = [1]
+    json.dump(plan, open("bad.json", "w"))
+    refused('unknown member "head"', "m.pare", "-o", "x.pare", "--plan", "bad.json")
+    del plan["encoder"]["layers"][0]["head"]
+    plan["encoder"]["layers"][1]["self"]["heads"] = [2, 1]
+    json.dump(plan, open("bad.json", "w"))
+    refused("must ascend", "m.pare", "-o", "x.pare", "--plan", "bad.json")
+    json.dump({}, open("bad.json", "w"))
+    refused("this is no plan", "m.pare", "-o", "x.pare", "--plan", "bad.json")
+
+
+def main():
+    if not os.access(os.path.join(BIN, "pare-prune"), os.X_OK):
+        print("pare-prune was not built")
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        inputs = heads()
+        units_and_layers(inputs)
+        encoder_decoder()
+        bad()
+        os.chdir(ROOT)
+    print("%d passed, %d failed" % (passed, failed))
+    sys.exit(failed != 0)
+
+
+main()
