@@ -52,6 +52,12 @@ static PareStatus make_plan(ParePrune *p, PareError *err) {
     if (!st && !p->o.plan)
         st = pare_prune_read_options(&p->o, d, &p->plan, err);
     memcpy(p->plan.model_sha256, hash, sizeof hash);
+    for (int s = 0; s < PARE_STACKS && !st; s++)
+        if (d->stacks[s].present && !p->plan.stacks[s].vocabulary.all)
+            st = pare_error_set(err, PARE_E_UNSUPPORTED,
+                                "%s: cuts the vocabulary; the tokenizer and special tokens would "
+                                "no longer fit, and are not rewritten",
+                                p->o.plan);
     return st ? st : pare_slices_create(p->model, &p->plan, &p->slices, err);
 }
 
