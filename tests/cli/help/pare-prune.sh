@@ -1,0 +1,2 @@
+# needs: pare-prune
+pare-prune --help

@@ -1,0 +1,3 @@
+# needs: pare-prune
+# An unknown option is a usage error, and the message names it.
+pare-prune --no-such-option
