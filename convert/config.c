@@ -109,6 +109,13 @@ static bool in_list(const char *list, const char *text) {
     }
 }
 
+PareStatus pare_config_set_layers(PareConfig *c, PareDescription *d, PareStackIndex stack,
+                                  uint32_t layers, PareLayerShape shape) {
+    if (!c->status && (c->status = pare_stack_set_layers(d, stack, layers, shape, c->err)))
+        pare_error_prefix(c->err, "%s", c->where);
+    return c->status;
+}
+
 void pare_config_neutral(PareConfig *c, const PareNeutral *table) {
     for (; table->key && !c->status; table++) {
         const PareJson *n = pare_json_get_set(c->object, table->key);

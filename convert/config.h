@@ -48,6 +48,9 @@ bool pare_config_has(const PareConfig *c, const char *key); /* there and not nul
 void pare_config_fail(PareConfig *c, PareStatus code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Gives a stack of the description `layers` equal layers. */
+PareStatus pare_config_set_layers(PareConfig *c, PareDescription *d, PareStackIndex stack,
+                                  uint32_t layers, PareLayerShape shape);
 /* Refuses fields of the table (ends with a NULL key) with another value. */
 void pare_config_neutral(PareConfig *c, const PareNeutral *table);
 /* heads[layer] -= the heads that "pruned_heads" lists for it. */

@@ -255,6 +255,8 @@ static PareStatus read_stack(PareDescription *d, PareStackIndex s, const PareJso
     stack->present = true;
     st = pare_stack_set_layers(d, s, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count,
                                (PareLayerShape){0}, err);
+    if (st)
+        pare_error_prefix(err, "%s", where);
     uint32_t i = 0;
     for (const PareJson *l = pare_json_first(layers); l && !st; l = pare_json_next(l))
         st = read_layer(&stack->layers[i++], stack->cross, l, where, err);

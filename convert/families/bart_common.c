@@ -33,7 +33,7 @@ static PareStatus describe_layers(PareConfig *c, PareFamilyModel *m, PareStackIn
     PareLayerShape shape = {.self = attention, .ffn = ffn};
     if (which == PARE_DECODER)
         shape.cross = attention;
-    return pare_stack_set_layers(&m->description, which, layers, shape, c->err);
+    return pare_config_set_layers(c, &m->description, which, layers, shape);
 }
 
 PareStatus pare_bart_describe(PareConfig *c, PareFamilyModel *m, const PareBartDefaults *d) {

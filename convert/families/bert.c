@@ -125,9 +125,10 @@ static PareStatus describe_layers(PareConfig *c, PareFamilyModel *m, uint32_t la
     float scale = (float)(1.0 / sqrt((double)size));
     PareLayerShape shape = {
         .self = {.heads = heads, .kv_heads = heads, .head_size = size, .scale = scale}, .ffn = ffn};
-    c->status = pare_stack_set_layers(&m->description, PARE_ENCODER, layers, shape, c->err);
+    if (pare_config_set_layers(c, &m->description, PARE_ENCODER, layers, shape))
+        return c->status;
     uint32_t *kept = pare_arena_alloc(c->arena, layers, sizeof *kept);
-    if (!c->status && !kept)
+    if (!kept)
         c->status = pare_memory_error(c->err, "the heads of the layers");
     for (uint32_t i = 0; i < layers && !c->status; i++)
         kept[i] = heads;

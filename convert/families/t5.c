@@ -117,13 +117,9 @@ static PareStatus describe_layers(PareConfig *c, PareFamilyModel *m) {
     PareLayerShape shape = {.self = attention, .ffn = ffn};
     if (!c->status && heads == 0)
         pare_config_fail(c, PARE_E_FORMAT, "\"num_heads\" is 0; expected 1 or more");
-    if (!c->status)
-        c->status = pare_stack_set_layers(&m->description, PARE_ENCODER, layers, shape, c->err);
+    pare_config_set_layers(c, &m->description, PARE_ENCODER, layers, shape);
     shape.cross = attention;
-    if (!c->status)
-        c->status =
-            pare_stack_set_layers(&m->description, PARE_DECODER, decoder_layers, shape, c->err);
-    return c->status;
+    return pare_config_set_layers(c, &m->description, PARE_DECODER, decoder_layers, shape);
 }
 
 static PareStatus describe(PareConfig *c, PareFamilyModel *m) {

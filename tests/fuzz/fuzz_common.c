@@ -96,6 +96,14 @@ void fuzz_read_checkpoint(const char *path) {
     pare_checkpoint_close(c);
 }
 
+void fuzz_check_named(PareStatus status, const PareError *err) {
+    fuzz_check_error(status, err);
+    if (status != PARE_OK && status != PARE_E_MEMORY && strncmp(err->message, "input", 5) != 0) {
+        fprintf(stderr, "the message does not begin with the file: %s\n", err->message);
+        abort();
+    }
+}
+
 void fuzz_check_error(PareStatus status, const PareError *err) {
     if (status == PARE_OK)
         return;
