@@ -131,6 +131,14 @@ static PareStatus not_finite(PareTrainer *t, const PareLossTerms *l) {
                           name ? "' is not finite" : "");
 }
 
+/* What the log tells: the schedule's rate, or what the optimizer takes in its place. */
+static double rate_of(const PareTrainer *t) {
+    const PareOptimizerOptions *o = &t->s->optimizer;
+    if (o->kind == PARE_OPTIMIZER_ADAFACTOR && o->relative_step)
+        return fmin(1e-2, 1 / sqrt((double)t->at.step + 1));
+    return t->s->rate * pare_schedule_factor(&t->s->schedule, t->at.step);
+}
+
 PareStatus pare_trainer_step(PareTrainer *t, PareStepReport *out) {
     const PareTrainSetup *s = t->s;
     double begin = pare_trainer_clock();
@@ -144,7 +152,7 @@ PareStatus pare_trainer_step(PareTrainer *t, PareStepReport *out) {
     out->grad_norm = pare_optimizer_norm(t->optimizer, t->grads, t->pool);
     if (!isfinite(out->grad_norm) || !isfinite(out->terms.total))
         return not_finite(t, &out->terms);
-    out->rate = s->rate * pare_schedule_factor(&t->s->schedule, t->at.step);
+    out->rate = rate_of(t);
     pare_optimizer_step(t->optimizer, s->weights->values, t->grads,
                         pare_optimizer_clip(out->grad_norm, s->clip), out->rate, t->pool);
     t->at.step++;

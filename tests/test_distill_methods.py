@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Every method of pare-distill on the two trained samples: the loss falls, the scores come back,
+and the student goes on through the other programs."""
+
+import json
+import math
+
+from distill_common import (check, convert, exists, finish, lines, make_data, path, read, run,
+                            scores, steps, succeeds)
+
+WORDS = ["--teacher", "words.pare", "--data", "words.tsv"]
+INTENT = ["--teacher", "intent.pare", "--data", "intent.tsv"]
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def falls(name, share=0.9):
+    """The last losses are below the first by this factor."""
+    log = [s["loss"] for s in steps(f"{name}.log")]
+    ok = len(log) >= 20 and all(map(math.isfinite, log)) and mean(log[-5:]) < share * mean(log[:5])
+    check(f"{name}: the loss falls", ok, (mean(log[:5]), mean(log[-5:])) if log else "no log")
+
+
+def distill(name, *options):
+    succeeds(f"{name}: trains", "pare-distill", *options, "-o", f"{name}.pare", "--log-json",
+             f"{name}.log")
+    check(f"{name}: no checkpoint is left", not exists(f"{name}.pare.training"))
+
+
+def layers(name):
+    out = succeeds(f"{name}: pare-info", "pare-info", "--tensors", f"{name}.pare").stdout
+    words = [line.split()[0].split(".") for line in out.splitlines() if ".layers." in line]
+    return [len({w[2] for w in words if w[0] == stack}) for stack in ("encoder", "decoder")]
+
+
+def goes_on(name, command, data, limit):
+    """INT8, its self-test, a verification against the student, and a run."""
+    succeeds(f"{name}: quantizes", "pare-quantize", f"{name}.pare", "-o", f"{name}.int8.pare",
+             "--to", "int8", "-q")
+    succeeds(f"{name}: self-test", "pare-run", "--self-test", f"{name}.int8.pare")
+    succeeds(f"{name}: verifies", "pare-verify", "-r", f"{name}.pare", f"{name}.int8.pare", "-d",
+             data, "--max-drop", limit)
+    answers = succeeds(f"{name}: runs", "pare-run", command, f"{name}.int8.pare", "-i", data,
+                       "--limit", 5, "--json").stdout
+    check(f"{name}: answers", len(answers.splitlines()) == 5)
+
+
+# ---- The sample that writes texts --------------------------------------------------------------
+
+def check_sft():
+    distill("sft", "--method", "sft", *WORDS, "--layers", "enc=3,dec=1", "--steps", 90, "--lr",
+            2e-3, "--validation", "wordsdev.tsv", "--log-gradients")
+    falls("sft", 0.5)
+    check("sft: three layers and one", layers("sft") == [3, 1])
+    check("sft: the best BLEU", max(s["bleu"] for s in scores("sft.log")) > 20)
+    gradients = next(line["gradients"] for line in lines("sft.log") if "gradients" in line)
+    check("sft: a whole encoder is frozen", gradients and
+          not [n for n in gradients if n.startswith("encoder.")], list(gradients)[:3])
+    goes_on("sft", "generate", "wordsdev.tsv", "bleu=3")
+
+
+def check_kd():
+    distill("kd", "--method", "kd", *WORDS, "--layers", "enc=2,dec=1", "--steps", 60, "--lr", 2e-3,
+            "--hidden-weight", 1, "--attention-weight", 1, "--train-encoder", "--validation",
+            "wordsdev.tsv", "--metric", "perplexity", "--eval-every", 20)
+    falls("kd", 0.6)
+    log, seen = steps("kd.log"), scores("kd.log")
+    for term in "soft", "hidden", "attention":
+        first, last = ([s[term] for s in log[:5]], [s[term] for s in log[-5:]])
+        check(f"kd: {term} falls", mean(last) < 0.95 * mean(first), (mean(first), mean(last)))
+    terms = max(abs(s["loss"] - s["label"] - s["soft"] - s["hidden"] - s["attention"]) for s in log)
+    check("kd: the terms add up", terms < 1e-5, terms)
+    check("kd: evaluated every 20 steps", len(seen) == 3)
+    check("kd: no texts are written for perplexity", all("bleu" not in s for s in seen))
+    check("kd: perplexity falls", seen[-1]["perplexity"] < seen[0]["perplexity"])
+
+
+def check_pseudo():
+    options = ["--method", "pseudo", *WORDS, "--layers", "enc=3,dec=1", "--num-beams", 2, "--limit",
+               150, "--mix", "--steps", 40, "--lr", 2e-3, "--pseudo-labels", "texts.jsonl"]
+    distill("pseudo", *options)
+    falls("pseudo", 0.7)
+    texts = lines("texts.jsonl")
+    check("pseudo: a text an example", len(texts) == 150 and all(t["labels"] for t in texts))
+    provenance = json.loads(read("texts.jsonl.provenance.json"))
+    check("pseudo: the provenance has the settings", provenance["generation"]["num_beams"] == 2)
+
+    before = read("texts.jsonl")
+    with open(path("texts.jsonl"), "wb") as f: # as if it had been interrupted in a line
+        f.write(before[: before.index(b"\n", len(before) // 2) + 9])
+    distill("pseudo2", *options)
+    check("pseudo: gone on with, the same texts", read("texts.jsonl") == before)
+    check("pseudo: the same student", read("pseudo.pare") == read("pseudo2.pare"))
+    other = run("pare-distill", "--method", "pseudo", "--teacher", "sft.pare", *options[4:], "-o",
+                "other.pare")
+    check("pseudo: texts of another teacher are refused",
+          other.returncode == 2 and "was written by another teacher" in other.stderr, other.stderr)
+    beams = [3 if o == 2 else o for o in options]
+    other = run("pare-distill", *beams, "-o", "other.pare")
+    check("pseudo: texts of other settings are refused", other.returncode == 2, other.stderr)
+    distill("taken", "--method", "sft", "--teacher", "words.pare", "--data", "texts.jsonl",
+            "--layers", "enc=3,dec=1", "--steps", 20)
+
+
+def check_both():
+    distill("both", "--method", "kd,pseudo", *WORDS, "--layers", "enc=2,dec=2", "--limit", 60,
+            "--steps", 25, "--lr", 2e-3, "--max-length", 40)
+    falls("both", 0.8)
+
+
+def check_noise():
+    distill("noise", "--method", "sft", *WORDS, "--layers", "enc=2,dec=2", "--steps", 70, "--lr",
+            2e-3, "--layerdrop", 0.1, "--quant-noise", 0.5, "--quant-activations",
+            "--label-smoothing", 0.1)
+    falls("noise", 0.8)
+    goes_on("noise", "generate", "wordsdev.tsv", "bleu=3")
+
+
+def check_optimizers():
+    for name, options in {
+        "adafactor": ["--optimizer", "adafactor"],
+        "adafactor-lr": ["--optimizer", "adafactor", "--lr", 5e-3, "--no-scale-parameter",
+                         "--beta1", 0.9],
+        "sgd": ["--optimizer", "sgd", "--lr", 0.1, "--momentum", 0.9, "--nesterov"],
+        "cosine": ["--lr", 2e-3, "--schedule", "cosine", "--warmup", 3, "--min-lr", "10%",
+                   "--average", 0.9],
+    }.items():
+        distill(name, "--method", "sft", *WORDS, "--layers", "enc=3,dec=1", "--steps", 25, *options)
+        falls(name, 0.8)
+    rates = [s["lr"] for s in steps("cosine.log")]
+    check("cosine: warm-up, then down", rates[0] == 0 and rates[3] == 2e-3 and
+          all(a >= b for a, b in zip(rates[3:], rates[4:])) and rates[-1] >= 2e-4, rates)
+    rates = [s["lr"] for s in steps("adafactor.log")]
+    check("adafactor: the rate that it sets itself", rates[:25] == [0.01] * 25, rates[:3])
+
+
+# ---- The sample that classifies ----------------------------------------------------------------
+
+def check_intent():
+    distill("intent-sft", "--method", "sft", *INTENT, "--layers", "0+2", "--epochs", 3,
+            "--validation", "intentdev.tsv", "--lr", 1e-3)
+    seen = scores("intent-sft.log")
+    check("intent: an evaluation an epoch", len(seen) == 3)
+    check("intent: accuracy", max(s["accuracy"] for s in seen) > 0.85, seen)
+    check("intent: two layers", layers("intent-sft") == [2, 0])
+    goes_on("intent-sft", "classify", "intentdev.tsv", "accuracy=2")
+
+
+def check_intent_kd():
+    """From an INT8 teacher, and without labels."""
+    succeeds("teacher in INT8", "pare-quantize", "intent.pare", "-o", "intent8.pare", "--to",
+             "int8", "-q")
+    with open(path("intent.tsv"), encoding="utf-8") as f:
+        texts = [line.split("\t")[0] for line in f][1:]
+    with open(path("intent.txt"), "w", encoding="utf-8") as f:
+        f.write("\n".join(texts) + "\n")
+    distill("intent-kd", "--method", "kd", "--teacher", "intent8.pare", "--student",
+            "intent-sft.pare", "--data", "intent.txt", "--steps", 40, "--lr", 1e-3, "--metric",
+            "f1", "--validation", "intentdev.tsv", "--hidden-weight", 0.1, "--soft-weight", 1)
+    falls("intent-kd", 0.95)
+    check("intent-kd: no label is known", all(s["label"] == 0 for s in steps("intent-kd.log")))
+    check("intent-kd: f1", scores("intent-kd.log")[-1]["f1"] > 0.85)
+    refused = run("pare-distill", "--method", "sft", "--teacher", "intent8.pare", "--layers", 1,
+                  "--data", "intent.tsv", "-o", "other.pare")
+    check("a student of INT8 layers is refused", refused.returncode == 1 and "is INT8" in
+          refused.stderr, refused.stderr)
+
+
+def check_patience():
+    """With a rate of zero nothing gets better: the first evaluation stays the best."""
+    result = succeeds("patience: trains", "pare-distill", "--student", "intent-sft.pare", "--data",
+                      "intent.tsv", "--validation", "intentdev.tsv", "--lr", 0, "--eval-every", 2,
+                      "--patience", 2, "--steps", 50, "--json", "-o", "patience.pare")
+    report = json.loads(result.stdout)
+    check("patience: stops after two that are no better",
+          report["stopped_early"] and report["steps"] == 6 and report["best_step"] == 2, report)
+
+
+make_data("words", "train", 600, "words.tsv")
+make_data("words", "dev", 80, "wordsdev.tsv")
+make_data("intent", "train", 500, "intent.tsv")
+make_data("intent", "dev", 100, "intentdev.tsv")
+convert("samples/number-words", "words.pare")
+convert("samples/command-intent", "intent.pare")
+check_sft()
+check_kd()
+check_pseudo()
+check_both()
+check_noise()
+check_optimizers()
+check_intent()
+check_intent_kd()
+check_patience()
+finish()
