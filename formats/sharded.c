@@ -277,10 +277,8 @@ static const PareCheckpointTensor *find_variable(const PareCheckpoint *shard, co
     char name[PARE_NAME_MAX + 1], scoped[PARE_NAME_MAX + 3];
     const PareCheckpointTensor *t = NULL;
     PareTfLayout layout;
-    if (slash == NULL)
-        return NULL;
     snprintf(scoped, sizeof scoped, "x/%s", key); /* whose first scope is dropped instead */
-    const char *const spellings[] = {key, scoped, slash + 1};
+    const char *const spellings[] = {key, scoped, slash == NULL ? key : slash + 1};
     for (size_t i = 0; t == NULL && i < 3; i++)
         if (pare_tf_name_to_torch(spellings[i], 1, name, sizeof name, &layout))
             t = pare_checkpoint_find(shard, name);

@@ -3,12 +3,13 @@
 
 Needs python3-h5py. `expected.txt` says for each file `ok COUNT SHA256` (of the lines that
 tests/test_formats_hdf5.c makes of its tensors, computed here from the arrays) or `refused TEXT`
-(what the message must contain). Files of libver="latest" hold the time when they were written, so their bytes differ
-from run to run.
+(what the message must contain). Files of libver="latest" hold the time when they were written, so
+their bytes differ from run to run.
 """
 
 import hashlib
 import io
+import json
 import os
 import struct
 import sys
@@ -217,6 +218,11 @@ def good_keras2():
         for name, entry in zip(names, SEQ):
             f.create_dataset(name, data=entry[3])
     ok("shard.h5", lines_of(SEQ))
+    with open(path("shard.h5.index.json"), "w", encoding="utf-8") as f:
+        size = sum(e[3].nbytes for e in SEQ)
+        json.dump({"metadata": {"total_size": size}, "weight_map": {e[1]: "shard.h5" for e in SEQ}},
+                  f)
+    ok("shard.h5.index.json", lines_of(SEQ))
 
 
 def good_storage():

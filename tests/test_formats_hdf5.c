@@ -547,7 +547,7 @@ static void test_write(void **state) {
     for (size_t i = 0; i < 9; i++) {
         const PareCheckpointTensor *t = pare_checkpoint_tensor(c, i);
         const PareTensorType *type = &written[numbers[i]].type;
-        size_t bytes, stored;
+        size_t bytes = 0, stored = 0;
         assert_string_equal(t->name, names[i]);
         assert_int_equal(t->type.dtype, type->dtype);
         assert_true(pare_tensor_bytes(&t->type, &bytes) && pare_tensor_bytes(type, &stored));
