@@ -99,7 +99,8 @@ def write_reversals(path, seed, rows, words=False):
                 f.write(" ".join(f"w{i}" for i in ids) + "\t" +
                         " ".join(f"w{i}" for i in reversed(ids)) + "\n")
             else:
-                f.write(json.dumps({"input_ids": [2] + ids + [3], "labels": ids[::-1] + [3]}) + "\n")
+                row = {"input_ids": [2] + ids + [3], "labels": ids[::-1] + [3]}
+                f.write(json.dumps(row) + "\n")
     return path
 
 
@@ -129,8 +130,8 @@ def test_assembly(encoder, decoder):
     rest = [n for n in s if n and ".cross." in n and n not in weights]
     check("biases are 0, norms 1 and 0", len(rest) == 18 and all(
         set(floats(s[n])) == {1.0 if n.endswith("norm.weight") else 0.0} for n in rest), rest)
-    check("cross-attention differs between the layers",
-          not same(s["decoder.layers.0.cross.query.weight"], s["decoder.layers.1.cross.query.weight"]))
+    queries = [s[f"decoder.layers.{i}.cross.query.weight"] for i in range(2)]
+    check("cross-attention differs between the layers", not same(*queries))
     provenance = s[None]["provenance"]
     check("the provenance has both models", [p["stage"] for p in provenance] ==
           ["convert", "convert", "distill"] and
@@ -267,14 +268,14 @@ def test_fresh(teacher, seq2seq):
     check("embeddings, too", not same(s["encoder.embed.tokens"], t["encoder.embed.tokens"]) and
           0.0195 < deviation(s["encoder.embed.tokens"]) < 0.0205)
     check("norms are 1", set(floats(s["encoder.layers.0.ffn.norm.weight"])) == {1.0})
-    report = distill("copied.pare", "--teacher", teacher, "--fresh", "--embeddings", "copy",
+    distill("copied.pare", "--teacher", teacher, "--fresh", "--embeddings", "copy",
                      "--layers", 2, *still)
     s = read(at("copied.pare"))
     check("or the teacher's", all(same(s[n], t[n]) for n in s if n and (
         n.startswith("encoder.embed.") or n.startswith("head."))))
     check("layers are random all the same",
           not same(s["encoder.layers.0.ffn.in.weight"], t["encoder.layers.0.ffn.in.weight"]))
-    report = distill("t5-fresh.pare", "--teacher", seq2seq, "--fresh", "--layers", "enc=1,dec=1", *STILL)
+    distill("t5-fresh.pare", "--teacher", seq2seq, "--fresh", "--layers", "enc=1,dec=1", *STILL)
     s = read(at("t5-fresh.pare"))
     check("what is tied in the teacher is tied",
           s["head.output.weight"].is_alias and
@@ -335,7 +336,20 @@ def test_config(teacher, seq2seq):
         refused(what, message, *with_config(value))
     distill("t5-narrow.pare", "--teacher", seq2seq, "--student-config", with_t5(config), *STILL)
     d = read(at("t5-narrow.pare"))[None]["description"]
-    check("the head's scale follows the width", abs(d["head"]["scale"] - 16 ** -0.5) < 1e-6, d["head"])
+    check("the head's scale follows the width", abs(d["head"]["scale"] - 16 ** -0.5) < 1e-6, d)
+
+
+def test_widths(decoder):
+    """Keys and values read an encoder of another width; the narrow one comes from test_config."""
+    distill("uneven.pare", "--encoder", at("narrow.pare"), "--decoder", decoder, *IDS,
+            "--data", DATA, "--steps", 4)
+    s = read(at("uneven.pare"))
+    check("keys read the encoder's width", list(s["decoder.layers.0.cross.key.weight"].shape) ==
+          [32, 24], s["decoder.layers.0.cross.key.weight"].shape)
+    r = run("pare-run", "generate", at("uneven.pare"), "--ids", text="[2, 5, 3]\n")
+    check("it generates", r.returncode == 0, r.stderr)
+    refused("sharing between widths", "they must be alike", "--encoder", at("narrow.pare"),
+            "--decoder", decoder, *IDS, "--share", "embeddings")
 
 
 def with_t5(config):
@@ -389,6 +403,7 @@ def main():
     test_tokenizers()
     test_fresh(teacher, seq2seq)
     test_config(teacher, seq2seq)
+    test_widths(decoder)
     test_contradictions(encoder, decoder, gpt, seq2seq)
     shutil.rmtree(SCRATCH)
     print(f"{passed} passed, {failed} failed")
