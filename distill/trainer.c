@@ -138,6 +138,12 @@ static bool better(const PareTrainer *t, double value) {
            (pare_score_falls(t->s->metric) ? value < t->at.best : value > t->at.best);
 }
 
+/* Ctrl-C on any rank stops all of them at the same place; `stop` tells what to do there. */
+static PareStatus interrupted_anywhere(PareTrainer *t, bool interrupted) {
+    PareStatus st = pare_ranks_any(&interrupted, t->err);
+    return !st && interrupted ? PARE_E_INTERRUPTED : st;
+}
+
 static PareStatus judge(PareTrainer *t) {
     const PareTrainSetup *s = t->s;
     PareEvaluation e = s->evaluation;
@@ -151,6 +157,8 @@ static PareStatus judge(PareTrainer *t) {
         st = pare_evaluate(&e, scores, t->err);
         pare_progress_finish(e.progress);
     }
+    if (!st || st == PARE_E_INTERRUPTED)
+        st = interrupted_anywhere(t, st == PARE_E_INTERRUPTED);
     if (!st)
         st = pare_ranks_share(scores, sizeof *scores, t->err);
     if (st)
@@ -259,10 +267,15 @@ static bool patience_ends(const PareTrainer *t) {
     return t->s->patience && t->at.since_best >= t->s->patience;
 }
 
-/* Saves, and says how to go on. */
+/* Saves, and says how to go on. The first rank to fail ends all, so that they wait for the one that
+ * saves. */
 static PareStatus stop(PareTrainer *t) {
     const char *what = t->at.pending ? "interrupted in the evaluation after" : "interrupted after";
-    if (pare_ranks_rank() != 0 || !save(t))
+    bool saved = save(t) && pare_ranks_rank() == 0;
+    PareStatus st = pare_ranks_any(&saved, t->err);
+    if (st)
+        return st;
+    if (!saved)
         return pare_error_set(t->err, PARE_E_INTERRUPTED, "%s step %llu of %llu", what,
                               (unsigned long long)t->at.step, (unsigned long long)t->total);
     return pare_error_set(t->err, PARE_E_INTERRUPTED,
@@ -271,19 +284,10 @@ static PareStatus stop(PareTrainer *t) {
                           t->s->state);
 }
 
-/* Ctrl-C on any rank stops all of them after the same step. */
-static PareStatus check_interrupt(PareTrainer *t) {
-    bool interrupted = pare_interrupted();
-    PareStatus st = pare_ranks_any(&interrupted, t->err);
-    if (!st && interrupted)
-        st = PARE_E_INTERRUPTED;
-    return st;
-}
-
 static PareStatus loop(PareTrainer *t) {
     PareStatus st = t->at.pending ? evaluate(t) : PARE_OK;
     while (!st && t->at.step < t->total && !patience_ends(t)) {
-        st = check_interrupt(t);
+        st = interrupted_anywhere(t, pare_interrupted());
         if (!st)
             st = run_step(t);
     }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the build and the tests need and this machine lacks.
 #
-#   tools/setup.sh [GROUP...]      groups: build test lint long; without one: build test lint
+#   tools/setup.sh [GROUP...]      groups: build test lint long mpi; without one: build test lint
 #   tools/setup.sh --list          prints the table below
 #
 # On Debian and its descendants the packages come from apt-get, as root or through sudo; elsewhere
@@ -11,6 +11,7 @@ set -u
 
 # The one list: group, Debian package, how its presence is seen, what it is for.
 #   cmd:NAME  a program in PATH;  pc:NAME  a library that pkg-config knows;  file:PATH  a file
+#   clang:NAME  a part of the run-time library of clang
 TABLE='
 build gcc                     cmd:gcc                 the C compiler
 build libc6-dev               file:/usr/include/stdio.h  the C library (gcc only recommends it)
@@ -29,7 +30,10 @@ test  python3                 cmd:python3             the second reader of the f
 lint  python3                 cmd:python3             tools/lint
 lint  clang-format            cmd:clang-format        the style
 long  clang                   cmd:clang               the second compiler
+long  libclang-rt-dev         clang:libclang_rt.fuzzer  fuzzing, the sanitizers of clang
 long  valgrind                cmd:valgrind            make test-long
+mpi   openmpi-bin             cmd:mpirun              starts several processes of MPI=1
+mpi   libopenmpi-dev          pc:ompi-c               make MPI=1
 '
 
 present() {
@@ -37,6 +41,8 @@ present() {
         cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
         pc:*) pkg-config --exists "${1#pc:}" 2>/dev/null ;;
         file:*) [ -e "${1#file:}" ] ;;
+        clang:*) # the name comes back as it is where there is no such file
+            [ -e "$(clang -print-file-name="${1#clang:}-$(uname -m).a" 2>/dev/null)" ] ;;
     esac
 }
 
@@ -47,8 +53,8 @@ esac
 [ $# -gt 0 ] || set -- build test lint
 for group; do
     case $group in
-        build | test | lint | long) ;;
-        *) echo "setup: unknown group '$group' (build, test, lint, long)" >&2; exit 2 ;;
+        build | test | lint | long | mpi) ;;
+        *) echo "setup: unknown group '$group' (build, test, lint, long, mpi)" >&2; exit 2 ;;
     esac
 done
 
