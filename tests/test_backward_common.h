@@ -45,8 +45,12 @@ static inline void no_error(PareStatus st, const PareError *err) {
 /* A standard normal number, or nearly: the sum of twelve uniform ones. */
 static inline float normal(uint64_t stream, uint64_t index) {
     double sum = -6;
-    for (uint64_t i = 0; i < 12; i++)
-        sum += (double)pare_random_float(77, stream, 12 * index + i);
+    for (uint64_t i = 0; i < 3; i++) {
+        uint32_t words[4];
+        pare_random_block(77, stream, 3 * index + i, words);
+        for (size_t k = 0; k < 4; k++)
+            sum += (double)words[k] / 4294967296.0;
+    }
     return (float)sum;
 }
 
