@@ -27,6 +27,7 @@ enum {
     SECTION_OFFSET = 8,
     SECTION_SUM = 24,
     READ_ELEMENTS = 1 << 20,
+    SECTIONS_MAX = 8,
     CONTENT_MAX = 1 << 16,
     FILE_MAX = 1 << 17
 };
@@ -148,50 +149,60 @@ static size_t align64(size_t at) {
     return (at + 63) & ~(size_t)63;
 }
 
+/* The sections of a file whose records make sense. */
+typedef struct {
+    uint64_t table, records, count; /* `records`: where the section records begin */
+} Sections;
+
+static bool find_sections(const uint8_t *data, size_t size, Sections *s) {
+    s->table = get(data + HEADER_TABLE, 8);
+    s->records = s->table + get(data + HEADER_TENSORS, 4) * RECORD;
+    s->count = get(data + HEADER_SECTIONS, 4);
+    if (s->count == 0 || s->count > SECTIONS_MAX || s->table > size || s->records > size ||
+        s->count * SECTION > size - s->records)
+        return false;
+    for (uint64_t i = 0; i < s->count; i++) {
+        const uint8_t *r = data + s->records + i * SECTION + SECTION_OFFSET;
+        if (get(r, 8) > s->table || get(r + 8, 8) > s->table - get(r, 8) ||
+            get(r + 8, 8) > CONTENT_MAX / 2)
+            return false;
+    }
+    return true;
+}
+
 /* The file with other bytes in its n-th section, whose size may change: what lies behind is moved
  * and the table follows. 0 when the file is not whole, or becomes too large. */
-static size_t rebuild(const uint8_t *data, size_t size, unsigned n, uint8_t *out, size_t max) {
+static size_t rebuild(uint8_t *data, size_t size, unsigned n, uint8_t *out, size_t max) {
     static uint8_t content[CONTENT_MAX];
-    uint64_t table = get(data + HEADER_TABLE, 8), sections = get(data + HEADER_SECTIONS, 4);
-    uint64_t first = table + get(data + HEADER_TENSORS, 4) * RECORD;
-    if (sections == 0 || sections > 8 || table > size || first > size ||
-        sections * SECTION > size - first)
+    Sections s;
+    if (!find_sections(data, size, &s))
         return 0;
-    size_t at = 0, section[8][2]; /* offset and size, in the new file */
-    for (uint64_t i = 0; i < sections; i++) {
-        const uint8_t *r = data + first + i * SECTION;
-        uint64_t begin = get(r + SECTION_OFFSET, 8), length = get(r + SECTION_OFFSET + 8, 8);
-        if (begin > table || length > table - begin || length > CONTENT_MAX / 2)
-            return 0;
-        if (i == 0) {
-            if (begin > max)
-                return 0;
-            memcpy(out, data, (size_t)begin);
-            at = (size_t)begin;
-        }
-        memcpy(content, data + begin, (size_t)length);
-        if (i == n % sections)
-            length = LLVMFuzzerMutate(content, (size_t)length, CONTENT_MAX);
-        size_t end = align64(at + (size_t)length);
+    size_t at = (size_t)get(data + s.records + SECTION_OFFSET, 8);
+    if (at > max)
+        return 0;
+    memcpy(out, data, at);
+    for (uint64_t i = 0; i < s.count; i++) {
+        uint8_t *r = data + s.records + i * SECTION + SECTION_OFFSET;
+        size_t length = (size_t)get(r + 8, 8);
+        memcpy(content, data + get(r, 8), length);
+        if (i == n % s.count)
+            length = LLVMFuzzerMutate(content, length, CONTENT_MAX);
+        size_t end = align64(at + length);
         if (end > max)
             return 0;
-        section[i][0] = at;
-        section[i][1] = (size_t)length;
-        memset(out + at, 0, end - at);
-        memcpy(out + at, content, (size_t)length);
+        memcpy(out + at, content, length);
+        memset(out + at + length, 0, end - at - length);
+        put(r, at);
+        put(r + 8, length);
         at = end;
     }
-    if (size - table > max - at)
+    size_t table_size = size - (size_t)s.table;
+    if (table_size > max - at)
         return 0;
-    memcpy(out + at, data + table, size - table);
-    for (uint64_t i = 0; i < sections; i++) {
-        uint8_t *r = out + at + (first - table) + i * SECTION;
-        put(r + SECTION_OFFSET, section[i][0]);
-        put(r + SECTION_OFFSET + 8, section[i][1]);
-    }
+    memcpy(out + at, data + s.table, table_size);
     put(out + HEADER_TABLE, at);
-    put(out + HEADER_FILE_SIZE, at + size - table);
-    return at + size - (size_t)table;
+    put(out + HEADER_FILE_SIZE, at + table_size);
+    return at + table_size;
 }
 
 /* The sections and the table say what the rest is: mostly these are changed. */
