@@ -101,10 +101,6 @@ static PareStatus set_weights(PareDistill *j) {
         return pare_error_set(j->err, PARE_E_USAGE,
                               "kd with no weight for soft labels, hidden states or attention "
                               "learns nothing from the teacher");
-    if (!kd && (w->soft > 0 || o->hidden > 0 || o->attention > 0))
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "weights for soft labels, hidden states and attention belong to "
-                              "--method kd");
     return PARE_OK;
 }
 

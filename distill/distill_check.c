@@ -64,6 +64,9 @@ static PareStatus check_methods(const PareDistill *j) {
          "--train-encoder is for students made of a teacher; a --student is trained whole"},
         {o->teacher && (o->student || o->encoder) && !(o->methods & of_teacher),
          "--method finetune learns nothing from a --teacher beside a --student; kd and pseudo do"},
+        {!(o->methods & PARE_METHOD_KD) &&
+             (o->weights.soft > 0 || o->hidden > 0 || o->attention > 0),
+         "weights for soft labels, hidden states and attention belong to --method kd"},
         {!(o->methods & PARE_METHOD_PSEUDO) && (o->pseudo.path || o->pseudo.mix),
          "--pseudo-labels and --mix belong to --method pseudo"},
         {evaluates && !o->validation,

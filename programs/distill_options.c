@@ -379,6 +379,11 @@ static PareStatus check_rest(const PareDistillCommand *c, PareError *err) {
         {!c->o.data, "no training data: give --data FILE"},
         {c->given.steps && c->given.epochs, "--steps and --epochs contradict each other"},
         {c->given.temperature && !kd, "--temperature belongs to --method kd"},
+        {c->dropout >= 1 || c->attention_dropout >= 1 || c->activation_dropout >= 1 ||
+             c->layer_drop >= 1,
+         "--dropout, --attention-dropout, --activation-dropout and --layerdrop must leave "
+         "something: "
+         "expected less than 1"},
         {c->given.keep && !c->o.validation, "--keep needs a --validation file to choose by"},
         {c->o.log_gradients && !c->log_path, "--log-gradients needs --log-json FILE"},
         {c->given.embeddings && !c->o.fresh && !c->o.student_config,

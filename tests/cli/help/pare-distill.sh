@@ -1,0 +1,2 @@
+# needs: pare-distill
+pare-distill --help
