@@ -105,6 +105,11 @@ void fuzz_check_named(PareStatus status, const PareError *err) {
 }
 
 void fuzz_check_error(PareStatus status, const PareError *err) {
+    static int shown = -1;
+    if (shown < 0)
+        shown = getenv("FUZZ_SHOW") != NULL;
+    if (shown)
+        fprintf(stderr, "%s\n", status == PARE_OK ? "accepted" : err->message);
     if (status == PARE_OK)
         return;
     size_t size = strlen(err->message);

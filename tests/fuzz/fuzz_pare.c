@@ -67,6 +67,16 @@ static PareStatus ignore(void *context, size_t sequence, size_t row, const float
     return PARE_OK;
 }
 
+/* A few ids with the file's own settings. */
+static void generate(PareSession *s, const PareSequence *q) {
+    PareError err = {0};
+    PareGenerated out;
+    PareGeneration g = *pare_model_generation(pare_session_model(s));
+    g.max_new_tokens = 4;
+    g.num_beams = g.num_beams > 4 ? 4 : g.num_beams;
+    fuzz_check_error(pare_session_generate(s, q, 1, &g, &out, &err), &err);
+}
+
 /* A model that opens must run. */
 static void run_model(const char *path) {
     static const int32_t IDS[] = {1, 0};
@@ -78,13 +88,23 @@ static void run_model(const char *path) {
     fuzz_check_error(status, &err);
     if (status != PARE_OK)
         return;
-    PareSequence q = {.ids = IDS, .count = 2, .decoder_ids = IDS, .decoder_count = 2};
+    PareSequence q = {.ids = IDS, .count = 2};
+    const PareDescription *d = pare_model_description(m);
+    if (d->stacks[PARE_ENCODER].present && d->stacks[PARE_DECODER].present) {
+        q.decoder_ids = IDS;
+        q.decoder_count = 2;
+    }
     status = pare_session_create(m, 1, &s, &err);
     if (status == PARE_OK)
         status = pare_session_check(s, &q, "input", &err);
-    if (status == PARE_OK)
+    if (status == PARE_OK) {
         status = pare_session_run(s, &q, 1, PARE_ROWS_LOGITS, ignore, NULL, &err);
-    fuzz_check_error(status, &err);
+        fuzz_check_error(status, &err);
+        if (d->head.kind == PARE_HEAD_LM)
+            generate(s, &q);
+    } else {
+        fuzz_check_error(status, &err);
+    }
     if (pare_selftest_applies(m))
         fuzz_check_error(pare_selftest_run(m, 1, &report, &err), &err);
     pare_session_destroy(s);

@@ -10,7 +10,6 @@ import pickle
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 import zipfile
 
@@ -30,6 +29,11 @@ def saved(value, **options):
     out = io.BytesIO()
     torch.save(value, out, **options)
     return out.getvalue()
+
+
+PICKLES = """deep-lists expand-2-40 lightning listed-only packed-linear parameters python2-dict
+    quantized-lists script subclass trace training-zip-p2 untyped zip-dtypes zip-quantized
+    zip-views"""
 
 
 def pickles():
@@ -53,6 +57,11 @@ def pickles():
         put("torch", name + ".legacy", saved(value, _use_new_zipfile_serialization=False))
         with zipfile.ZipFile(io.BytesIO(archive)) as z:
             inner = [n for n in z.namelist() if n.endswith("data.pkl")]
+            put("pickle", name, z.read(inner[0]))
+    corpus = os.path.join(ROOT, "tests/data/corpus/torch")
+    for name in PICKLES.split():
+        with zipfile.ZipFile(os.path.join(corpus, name)) as z:
+            inner = [i for i in z.namelist() if i.endswith("data.pkl")]
             put("pickle", name, z.read(inner[0]))
     things = [1, -7, 2**40, 2**80, 1.5, "text", b"bytes", None, True, (1,), [2, 3], {"k": {4}}]
     for protocol in range(6):
@@ -179,35 +188,102 @@ def bert_state():
     return state
 
 
+def gpt2_state():
+    torch.manual_seed(2)
+    shapes = {"wte.weight": (16, 8), "wpe.weight": (8, 8)}
+    layer = "h.0."
+    for name, rows, columns in (("attn.c_attn", 8, 24), ("attn.c_proj", 8, 8),
+                                ("mlp.c_fc", 8, 32), ("mlp.c_proj", 32, 8)):
+        shapes[layer + name + ".weight"] = (rows, columns)
+        shapes[layer + name + ".bias"] = (columns,)
+    for name in (layer + "ln_1", layer + "ln_2", "ln_f"):
+        shapes[name + ".weight"] = shapes[name + ".bias"] = (8,)
+    return {"transformer." + k: torch.randn(s) for k, s in shapes.items()}
+
+
+def t5_state():
+    torch.manual_seed(3)
+    shapes = {"shared.weight": (WORDS, 8)}
+    for stack, parts in (("encoder", ("SelfAttention",)),
+                         ("decoder", ("SelfAttention", "EncDecAttention"))):
+        block = stack + ".block.0.layer."
+        for i, part in enumerate(parts):
+            for name in "qkvo":
+                shapes["%s%d.%s.%s.weight" % (block, i, part, name)] = (8, 8)
+            shapes["%s%d.layer_norm.weight" % (block, i)] = (8,)
+        shapes[block + "0.SelfAttention.relative_attention_bias.weight"] = (8, 2)
+        last = "%s%d." % (block, len(parts))
+        for name, shape in (("wi_0", (12, 8)), ("wi_1", (12, 8)), ("wo", (8, 12))):
+            shapes[last + "DenseReluDense." + name + ".weight"] = shape
+        shapes[last + "layer_norm.weight"] = shapes[stack + ".final_layer_norm.weight"] = (8,)
+    return {k: torch.randn(s) for k, s in shapes.items()}
+
+
+WORDS = 24
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##a", "b"]
+VOCABULARY += ["w%d" % i for i in range(9)]
+PAIRS = ["a b", "\u0120 ab", "c d"]
+PIECES = ["\u0120", "a", "b", "c", "d", "ab", "\u0120ab", "cd", "e", "<unk>", "<|endoftext|>"]
+
+
+def sentencepiece_model(size=WORDS - 4, **options):
+    import sentencepiece
+
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["one two three", "two three four", "three four five"] * 20),
+        model_writer=out, vocab_size=size, model_type="unigram", hard_vocab_limit=False,
+        normalization_rule_name="identity", minloglevel=2, **options)
+    return out.getvalue()
+
+
+MODELS = {
+    "bert": (bert_state, {"vocab.txt": "\n".join(VOCABULARY) + "\n"}),
+    "gpt2": (gpt2_state, {"vocab.json": json.dumps({p: i for i, p in enumerate(PIECES)}),
+                          "merges.txt": "#version: 0.2\n" + "\n".join(PAIRS) + "\n"}),
+    "t5": (t5_state, {"spiece.model": sentencepiece_model(),
+                      "tokenizer_config.json": '{"extra_ids": 2}'}),
+}
+
+
+def section(file, kind):
+    """The bytes of a section of a .pare file (docs/FORMAT.md)."""
+    table, _, _, tensors, sections = struct.unpack_from("<QQQII", file, 32)
+    for i in range(sections):
+        at = table + 128 * tensors + 32 * i
+        found, _, offset, size, _ = struct.unpack_from("<IIQQQ", file, at)
+        if found == kind:
+            return file[offset:offset + size]
+    raise ValueError("no section %d" % kind)
+
+
 def models():
     program = os.path.join(ROOT, "build/bin/pare-")
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##a", "b"]
-    vocab += ["w%d" % i for i in range(9)]
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(bert_state(), os.path.join(folder, "pytorch_model.bin"))
-        with open(os.path.join(folder, "config.json"), "w") as f:
-            json.dump(CONFIGS["bert"], f)
-        with open(os.path.join(folder, "vocab.txt"), "w") as f:
-            f.write("\n".join(vocab) + "\n")
-        out = os.path.join(folder, "m.pare")
-        subprocess.check_call([program + "convert", "-q", folder, "-o", out])
-        put("pare", "bert.f32", open(out, "rb").read())
-        for kind in ("int8", "fp16"):
-            small = os.path.join(folder, kind)
-            subprocess.check_call([program + "quantize", "-q", out, "-o", small, "--to", kind])
-            put("pare", "bert." + kind, open(small, "rb").read())
-        sys.path.insert(0, os.path.join(ROOT, "tests"))
-        data = open(out, "rb").read()
-        at = data.find(b"PTOK")
-        put("tokenizer", "compact-wordpiece", b"\xff" + data[at:at + 200])
-    put("tokenizer", "vocab-txt", b"\x00" + "\n".join(vocab).encode())
+    for name, (state, files) in MODELS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(state(), os.path.join(folder, "pytorch_model.bin"))
+            config = dict(CONFIGS[name], vocab_size=WORDS if name == "t5" else 16)
+            for file, content in dict(files, **{"config.json": json.dumps(config)}).items():
+                with open(os.path.join(folder, file), "wb") as f:
+                    f.write(content if isinstance(content, bytes) else content.encode())
+            out = os.path.join(folder, "m.pare")
+            subprocess.check_call([program + "convert", "-q", folder, "-o", out])
+            whole = open(out, "rb").read()
+            put("pare", name + ".f32", whole)
+            put("tokenizer", "compact-" + name, b"\xff" + section(whole, 2))
+            for kind in ("int8", "fp16"):
+                small = os.path.join(folder, kind)
+                subprocess.check_call([program + "quantize", "-q", out, "-o", small, "--to", kind])
+                put("pare", name + "." + kind, open(small, "rb").read())
 
 
 def tokenizers():
-    import sentencepiece
-
-    vocab = json.dumps({"a": 0, "b": 1, "ab": 2, "<unk>": 3, "c": 4}).encode()
-    put("tokenizer", "bpe", b"\x03" + vocab + b"\x1e\x04#version: 0.2\na b\n")
+    bpe = MODELS["gpt2"][1]
+    put("tokenizer", "bpe", b"\x03" + bpe["vocab.json"].encode() + b"\x1e\x04"
+        + bpe["merges.txt"].encode() + b"\x1e\x0aab cd<|endoftext|>a")
+    put("tokenizer", "vocab-txt", b"\x00" + "\n".join(VOCABULARY).encode()
+        + b'\x1e\x07{"unk_token": "[UNK]", "do_lower_case": false, "model_max_length": 512}'
+        + b'\x1e\x08{"<x>": 16}\x1e\x09{"sep_token": "[SEP]"}')
     fast = {
         "version": "1.0", "added_tokens": [{"id": 0, "content": "[UNK]", "special": True}],
         "normalizer": {"type": "BertNormalizer", "lowercase": True},
@@ -223,18 +299,15 @@ def tokenizers():
                   "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "a": 1, "##b": 2}},
     }
     put("tokenizer", "fast-wordpiece", b"\x01" + json.dumps(fast).encode())
-    fast["model"] = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    fast["model"] = {"type": "BPE", "vocab": {p: i for i, p in enumerate(PIECES)}, "merges": PAIRS}
     fast["normalizer"] = None
     fast["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False}
     fast["decoder"] = {"type": "ByteLevel"}
     fast["added_tokens"] = []
     put("tokenizer", "fast-bpe", b"\x01" + json.dumps(fast).encode())
-    out = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["one two three", "two three four", "three four five"] * 20),
-        model_writer=out, vocab_size=20, model_type="unigram", hard_vocab_limit=False,
-        normalization_rule_name="identity", minloglevel=2)
-    put("tokenizer", "spiece", b"\x02" + out.getvalue().replace(b"\x1e", b"\x1d"))
+    put("tokenizer", "spiece", b"\x02" + MODELS["t5"][1]["spiece.model"].replace(b"\x1e", b"\x1d"))
+    bytes_too = sentencepiece_model(280, byte_fallback=True, user_defined_symbols=["<x>"])
+    put("tokenizer", "spiece-bytes", b"\x02" + bytes_too.replace(b"\x1e", b"\x1d"))
 
 
 def main():
