@@ -17,6 +17,9 @@ static const char *const NAMES[] = {"vocab.txt",         "tokenizer.json",
 enum {
     NAME_COUNT = sizeof NAMES / sizeof *NAMES,
     TEXT = NAME_COUNT,
+    MODEL = 2,
+    SOURCE = 5,
+    TARGET = 6,
     COMPACT = 255,
     SEPARATOR = 0x1e
 };
@@ -59,11 +62,13 @@ static void use_and_free(PareTokenizer *t) {
     pare_tokenizer_free(t);
 }
 
-/* Files one behind the other: a byte for the name, the content, and a separator between them. */
+/* Files one behind the other: a byte for the name, the content, and a separator between them.
+ * Binary ones go to the end, and a model of the source is one of the target, too. */
 static void put_files(const uint8_t *data, size_t size) {
     while (size > 0) {
         size_t name = data[0] % (NAME_COUNT + 1);
-        const uint8_t *end = memchr(data + 1, SEPARATOR, size - 1);
+        bool binary = name == MODEL || name == SOURCE || name == TARGET;
+        const uint8_t *end = binary ? NULL : memchr(data + 1, SEPARATOR, size - 1);
         size_t length = end ? (size_t)(end - data) : size;
         if (name == TEXT) {
             text = (const char *)data + 1;
@@ -71,6 +76,8 @@ static void put_files(const uint8_t *data, size_t size) {
         } else {
             fuzz_put(NAMES[name], data + 1, length - 1);
         }
+        if (name == SOURCE)
+            fuzz_put(NAMES[TARGET], data + 1, length - 1);
         data += length + (end != NULL);
         size -= length + (end != NULL);
     }

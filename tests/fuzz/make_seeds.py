@@ -305,9 +305,17 @@ def tokenizers():
     fast["decoder"] = {"type": "ByteLevel"}
     fast["added_tokens"] = []
     put("tokenizer", "fast-bpe", b"\x01" + json.dumps(fast).encode())
-    put("tokenizer", "spiece", b"\x02" + MODELS["t5"][1]["spiece.model"].replace(b"\x1e", b"\x1d"))
+    put("tokenizer", "spiece", b"\x02" + MODELS["t5"][1]["spiece.model"])
     bytes_too = sentencepiece_model(280, byte_fallback=True, user_defined_symbols=["<x>"])
-    put("tokenizer", "spiece-bytes", b"\x02" + bytes_too.replace(b"\x1e", b"\x1d"))
+    put("tokenizer", "spiece-bytes", b"\x02" + bytes_too)
+    # with a map of characters
+    fixtures = os.path.join(ROOT, "tests/data/tokenizers")
+    for name in ("unigram", "suffix"):
+        with open(os.path.join(fixtures, name, "spiece.model"), "rb") as f:
+            put("tokenizer", "spiece-" + name, b"\x02" + f.read())
+    with open(os.path.join(fixtures, "pair/vocab.json"), "rb") as f, \
+            open(os.path.join(fixtures, "pair/source.spm"), "rb") as model:
+        put("tokenizer", "pair", b"\x03" + f.read() + b"\x1e\x05" + model.read())
 
 
 def main():
