@@ -35,6 +35,12 @@ static void ok(PareStatus st, const PareError *err) {
         fail_msg("%s", err->message);
 }
 
+/* There every step takes seconds, and the second reads and writes what later ones do. */
+static size_t steps_of(size_t all) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "vgpreload") ? 2 : all;
+}
+
 typedef struct {
     PareModel *model;
     PareWeights *weights;
@@ -331,7 +337,7 @@ static void test_curve(void **state) {
     const PareJson *norms = pare_json_get(c.golden, "grad_norm_before_clipping");
     size_t steps = pare_json_size(losses);
     assert_int_equal(steps, 20);
-    for (size_t i = 0; i < steps; i++) {
+    for (size_t i = 0; i < steps_of(steps); i++) {
         PareLossTerms terms = compute(&c);
         double norm = pare_optimizer_norm(c.optimizer, c.grads, c.pool);
         assert_near(name, "the loss", i + 1, terms.total, pare_json_at(losses, i), LOSS_LIMIT);
@@ -351,7 +357,7 @@ static void test_distillation(void **state) {
     begin(&c, "kd-bert", "kd-teacher", 2);
     const PareJson *steps = pare_json_get(c.golden, "steps");
     assert_int_equal(pare_json_size(steps), 10);
-    for (size_t i = 0; i < 10; i++) {
+    for (size_t i = 0; i < steps_of(10); i++) {
         const PareJson *s = pare_json_at(steps, i);
         PareLossTerms t = compute(&c);
         assert_near("kd-bert", "the loss", i + 1, t.total, pare_json_get(s, "loss"), LOSS_LIMIT);
@@ -385,7 +391,7 @@ static void test_quantized_teacher(void **state) {
     c.objective.teacher_d = pare_model_description(teacher);
     c.objective.teacher_p = pare_model_params(teacher);
     const PareJson *steps = pare_json_get(c.golden, "steps");
-    for (size_t i = 0; i < 10; i++) {
+    for (size_t i = 0; i < steps_of(10); i++) {
         const PareJson *s = pare_json_at(steps, i);
         PareLossTerms t = compute(&c);
         assert_near("INT8", "the loss", i + 1, t.total, pare_json_get(s, "loss"), 0.02);
@@ -403,7 +409,7 @@ static void test_threads(void **state) {
     for (size_t threads = 1; threads <= 3; threads += 2) {
         Curve c;
         begin(&c, "t5", NULL, threads);
-        for (size_t i = 0; i < 20; i++) {
+        for (size_t i = 0; i < steps_of(20); i++) {
             compute(&c);
             update(&c, pare_optimizer_norm(c.optimizer, c.grads, c.pool));
         }
