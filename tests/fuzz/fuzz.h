@@ -28,7 +28,7 @@ void fuzz_read_tensors(PareCheckpoint *c);
 /* A failure must come with one line of valid UTF-8 that says why. With FUZZ_SHOW in the environment
  * it is printed. */
 void fuzz_check_error(PareStatus status, const PareError *err);
-/* The same of a file that is called "input", by whose name the message must begin. */
-void fuzz_check_named(PareStatus status, const PareError *err);
+/* The same, and it begins with the file's name. */
+void fuzz_check_named(PareStatus status, const PareError *err, const char *name);
 
 #endif

@@ -31,7 +31,7 @@ static void describe(const PareJson *root, PareArena *arena, PareError *err) {
     PareStatus status = pare_family_describe(&config, &model);
     if (status == PARE_OK)
         status = pare_slots_list(&model.description, arena, &slots, err);
-    fuzz_check_named(status, err);
+    fuzz_check_named(status, err, "input");
     PareBuffer warnings = {0};
     pare_config_unknown(&config, family->fields, family->harmless, family->neutral, &warnings);
     pare_buffer_free(&warnings);
@@ -59,12 +59,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!arena)
         return 0;
     PareStatus status = pare_json_parse((const char *)data, size, "input", &doc, &err);
-    fuzz_check_named(status, &err);
+    fuzz_check_named(status, &err, "input");
     if (status == PARE_OK) {
         const PareJson *root = pare_json_root(doc);
         print_and_parse(root);
-        fuzz_check_named(pare_generation_read(&g, root, "input", arena, &err), &err);
-        fuzz_check_named(pare_description_read(root, "input", arena, &d, &err), &err);
+        fuzz_check_named(pare_generation_read(&g, root, "input", arena, &err), &err, "input");
+        fuzz_check_named(pare_description_read(root, "input", arena, &d, &err), &err, "input");
         if (pare_json_is_object(root))
             describe(root, arena, &err);
     }

@@ -13,10 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PareDataOptions options = {.format = (PareDataFormat)(data[0] % 4),
                                .columns = data[0] & 4 ? "source,target" : NULL,
                                .keep_blanks = data[0] & 8};
-    PareStatus status = pare_dataset_open(fuzz_file(data + 1, size - 1), &options, &d, &err);
+    const char *path = fuzz_file(data + 1, size - 1);
+    PareStatus status = pare_dataset_open(path, &options, &d, &err);
     while (status == PARE_OK && (status = pare_dataset_next(d, &row, &err)) == PARE_OK && row)
         continue;
-    fuzz_check_error(status, &err);
+    fuzz_check_named(status, &err, path);
     pare_dataset_close(d);
     return 0;
 }

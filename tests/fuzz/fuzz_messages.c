@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     messages = pare_cursor(data, size);
     if (c.arena) {
         PareStatus status = pare_hdf5_open(&c, &err);
-        fuzz_check_error(status, &err);
+        fuzz_check_named(status, &err, "input");
         if (status == PARE_OK)
             fuzz_read_tensors(&c);
     }

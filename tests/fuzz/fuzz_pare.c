@@ -85,7 +85,7 @@ static void run_model(const char *path) {
     PareSelfTestReport report;
     PareSession *s = NULL;
     PareStatus status = pare_model_open(path, &m, &err);
-    fuzz_check_error(status, &err);
+    fuzz_check_named(status, &err, path);
     if (status != PARE_OK)
         return;
     PareSequence q = {.ids = IDS, .count = 2};
@@ -116,11 +116,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PareFile *f = NULL;
     const char *path = fuzz_file(data, size);
     PareStatus status = pare_file_open(path, &f, &err);
-    fuzz_check_error(status, &err);
+    fuzz_check_named(status, &err, path);
     if (status != PARE_OK)
         return 0;
     read_tensors(f);
-    fuzz_check_error(pare_file_verify(f, &err), &err);
+    fuzz_check_named(pare_file_verify(f, &err), &err, path);
     read_tokenizer(f);
     pare_file_close(f);
     run_model(path);

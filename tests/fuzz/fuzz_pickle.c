@@ -38,7 +38,7 @@ static void build(PareArena *arena, const ParePickle *root) {
     PareTorchTensors tensors = {.storages = {NULL, find, fetch}};
     PareCheckpoint c = {.path = "input", .arena = arena, .reader = &reader, .self = &tensors};
     PareStatus status = pare_torch_tensors_build(&c, root, &tensors, &err);
-    fuzz_check_named(status, &err);
+    fuzz_check_named(status, &err, "input");
     if (status == PARE_OK && storage)
         fuzz_read_tensors(&c);
     pare_torch_tensors_free(&tensors);
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     PareStatus status =
         pare_pickle_load(data, size, "input", &pare_torch_allow_list, arena, &root, &used, &err);
-    fuzz_check_named(status, &err);
+    fuzz_check_named(status, &err, "input");
     if (status == PARE_OK)
         build(arena, root);
     pare_arena_destroy(arena);

@@ -93,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     text_size = sizeof usual - 1;
     if (data[0] == COMPACT) {
         PareStatus status = pare_tokenizer_from_bytes(data + 1, size - 1, "input", &t, &err);
-        fuzz_check_error(status, &err);
+        fuzz_check_named(status, &err, "input");
         if (status == PARE_OK)
             use_and_free(t);
         return 0;
@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     put_files(data, size);
     PareTokenizerHints hints = {.unknown = "<unk>"};
     PareStatus status = pare_tokenizer_load(fuzz_folder(), &hints, &t, &err);
-    fuzz_check_error(status, &err);
+    fuzz_check_named(status, &err, fuzz_folder());
     if (status == PARE_OK && t)
         use_and_free(t);
     return 0;
