@@ -20,7 +20,7 @@ PareDistillCommand pare_distill_command(void) {
                                 .decoder_start = PARE_WARM_UNSET,
                                 .eos = PARE_WARM_UNSET,
                                 .pad = PARE_WARM_UNSET,
-                                .dropout = (double)o.noise.dropout,
+                                .dropout = 0.1, /* as --help shows it */
                                 .label_weight = -1,
                                 .soft_weight = -1,
                                 .temperature = (double)o.weights.temperature};

@@ -475,7 +475,8 @@ def bad_pickles():
     for module, name in (("posix", "system"), ("os", "system"), ("builtins", "eval"),
                          ("builtins", "getattr"), ("subprocess", "Popen"), ("torch", "load"),
                          ("torch.hub", "load"), ("numpy", "load"), ("runpy", "_run_code"),
-                         ("__torch__evil", "M"), ("torch.nn.modules.linear", "Linear")):  # fmt: skip
+                         ("__torch__evil", "M"),
+                         ("torch.nn.modules.linear", "Linear")):  # fmt: skip
         text = b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"X\x01\x00\x00\x001\x85R."
         words = f"calls {module}.{name}, which is not on the allow-list; nothing was executed"
         bad(f"calls-{module}.{name}", archive(text), words)
