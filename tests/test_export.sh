@@ -99,6 +99,14 @@ check "generation settings as they were" \
 
 # Every golden, from F16 and INT8 as well: what comes back holds the values that were stored.
 for name in $(ls "$goldens"); do
+    case $name in
+        bert2* | bertshare) # two models in one, which no family exports
+            pare-convert "$goldens/$name" --no-tokenizer -o a.pare --force -q 2>"$err"
+            pare-export a.pare -o pair --format safetensors -q 2>"$err"
+            check "$name: refused" [ $? = 1 -a ! -e pair -a "$(wc -l <"$err")" = 1 ]
+            continue
+            ;;
+    esac
     pare-convert "$goldens/$name" --no-tokenizer -o a.pare --force -q 2>"$err" &&
         pare-quantize a.pare -o a8.pare --to int8 --no-self-test --force -q &&
         pare-export a8.pare -o a8 --format safetensors --dequantize -q &&
