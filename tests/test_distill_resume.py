@@ -141,6 +141,10 @@ def check_evaluation():
     options = [*WORDS, "--steps", 20, "--validation", "dev.tsv", "--metric", "bleu", "--eval-every",
                10, "--patience", 5, "--average", 0.8]
     whole(options, "eval.a.pare")
+    whole([*WORDS, "--steps", 20, "--average", 0.8], "blind.pare")
+    check("evaluations change nothing in the training",
+          [s["loss"] for s in steps("eval.a.pare.log")] ==
+          [s["loss"] for s in steps("blind.pare.log")])
     for _ in range(3):
         stopped = Stopped(options, "eval.b.pare", signal.SIGINT, at_step(10))
         if "interrupted in the evaluation after step 10" in stopped.stderr:
