@@ -4,6 +4,7 @@ and the student goes on through the other programs."""
 
 import json
 import math
+import shutil
 
 from distill_common import (check, convert, exists, finish, lines, make_data, path, read, run,
                             scores, steps, succeeds)
@@ -168,6 +169,22 @@ def check_intent_kd():
           refused.stderr, refused.stderr)
 
 
+def check_tokenizers():
+    """Two words of the vocabulary change places: the same ids no longer mean the same."""
+    shutil.copytree("samples/command-intent", path("swapped"))
+    with open(path("swapped/vocab.txt"), "r+", encoding="utf-8") as f:
+        words = f.read().split("\n")
+        a, b = words.index("the"), words.index("me")
+        words[a], words[b] = words[b], words[a]
+        f.seek(0)
+        f.write("\n".join(words))
+    succeeds("swapped: converts", "pare-convert", "swapped", "-o", "swapped.pare")
+    refused = run("pare-distill", "--method", "kd", "--teacher", "swapped.pare", "--student",
+                  "intent.pare", "--data", "intent.tsv", "-o", "other.pare")
+    check("a teacher with another tokenizer is refused", refused.returncode == 2 and
+          "give different token ids" in refused.stderr, refused.stderr)
+
+
 def check_patience():
     """With a rate of zero nothing gets better: the first evaluation stays the best."""
     result = succeeds("patience: trains", "pare-distill", "--student", "intent-sft.pare", "--data",
@@ -192,5 +209,6 @@ check_noise()
 check_optimizers()
 check_intent()
 check_intent_kd()
+check_tokenizers()
 check_patience()
 finish()
