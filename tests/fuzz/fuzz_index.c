@@ -3,7 +3,8 @@
 
 #include "tests/fuzz/fuzz.h"
 
-const char *const fuzz_corpora[] = {"tests/fuzz/seeds/index", "tests/fuzz/crashes/index", NULL};
+const char *const fuzz_corpora[] = {"tests/fuzz/seeds/index", "tests/data/corpus/sharded",
+                                    "tests/fuzz/crashes/index", NULL};
 
 /* {"a": F32 [1], "b": F32 [1]} */
 static const char SHARD[] = "\x78\0\0\0\0\0\0\0"
