@@ -27,8 +27,8 @@ V      ?=
 KEEP_GOING ?=
 MPI    ?=
 
-FOLDERS := core formats text runtime runtime/kernels api convert convert/families prune distill \
-           quantize verify
+FOLDERS := core formats text runtime runtime/kernels api learn convert convert/families prune \
+           distill quantize verify
 
 ccname := $(notdir $(firstword $(CC)))
 opt    := $(if $(DEBUG),-O0,-O2)

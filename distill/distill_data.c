@@ -3,54 +3,7 @@
 
 #include "distill/distill_impl.h"
 #include "distill/ranks.h"
-
-static PareStatus find_tokenizer(PareDistill *j) {
-    const void *bytes;
-    size_t size;
-    const PareFile *file = pare_model_file(j->like);
-    if (!pare_file_section(file, PARE_SECTION_TOKENIZER, &bytes, &size))
-        return PARE_OK;
-    return pare_tokenizer_from_bytes(bytes, size, pare_file_path(file), &j->tokenizer, j->err);
-}
-
-static PareStatus task_of_sequence_head(PareDistill *j) {
-    const PareJson *source = pare_json_get(pare_model_metadata(j->like), "source");
-    const char *problem = NULL;
-    PareStatus st = pare_json_get_string(source, "problem_type", &problem, "source", j->err);
-    bool one = j->weights->description.head.labels == 1;
-    if (problem && strcmp(problem, "multi_label_classification") == 0)
-        return pare_error_set(j->err, PARE_E_UNSUPPORTED,
-                              "%s: several labels at once (multi_label_classification) cannot be "
-                              "trained",
-                              pare_file_path(pare_model_file(j->like)));
-    j->task = one || (problem && strcmp(problem, "regression") == 0) ? PARE_EXAMPLES_REGRESSION
-                                                                     : PARE_EXAMPLES_CLASSIFICATION;
-    return st;
-}
-
-/* What the head is made for. */
-static PareStatus find_task(PareDistill *j) {
-    const PareDescription *d = &j->weights->description;
-    bool both = d->stacks[PARE_ENCODER].present && d->stacks[PARE_DECODER].present;
-    switch (d->head.kind) {
-    case PARE_HEAD_SEQUENCE:
-        return task_of_sequence_head(j);
-    case PARE_HEAD_TOKENS:
-        j->task = PARE_EXAMPLES_TOKENS;
-        return PARE_OK;
-    case PARE_HEAD_LM:
-        j->task = both ? PARE_EXAMPLES_SEQ2SEQ : PARE_EXAMPLES_LM;
-        return PARE_OK;
-    case PARE_HEAD_SPAN:
-    case PARE_HEAD_NONE:
-        break;
-    }
-    return pare_error_set(
-        j->err, PARE_E_UNSUPPORTED,
-        "%s: a %s head cannot be trained; labels, values, tokens, language models "
-        "and text to text can",
-        pare_file_path(pare_model_file(j->like)), pare_head_kind_name(d->head.kind));
-}
+#include "learn/model_data.h"
 
 /* What differs between the files that are opened. */
 typedef struct {
@@ -60,17 +13,6 @@ typedef struct {
     bool unlabelled;
     uint64_t limit;
 } Source;
-
-static PareStatus list_labels(const PareDistill *j, const char *const **out) {
-    uint32_t count = j->weights->description.head.labels;
-    const char **labels = pare_arena_alloc(j->arena, count, sizeof *labels);
-    if (!labels)
-        return pare_memory_error(j->err, "labels");
-    for (uint32_t i = 0; i < count; i++)
-        labels[i] = pare_model_label(j->like, i);
-    *out = labels;
-    return PARE_OK;
-}
 
 static PareStatus open_examples(const PareDistill *j, const Source *source, PareExamples **out) {
     const PareDistillOptions *o = j->o;
@@ -89,7 +31,8 @@ static PareStatus open_examples(const PareDistill *j, const Source *source, Pare
                                    .limit = source->limit};
     PareStatus st = PARE_OK;
     if (j->task == PARE_EXAMPLES_CLASSIFICATION)
-        st = list_labels(j, &options.labels);
+        st =
+            pare_model_data_labels(j->like, options.description, j->arena, &options.labels, j->err);
     if (st)
         return st;
     options.progress = o->progress ? o->progress("reading", 0) : NULL;
@@ -246,7 +189,7 @@ static bool needs_no_targets(const PareDistill *j) {
 
 PareStatus pare_distill_open_data(PareDistill *j) {
     const PareDistillOptions *o = j->o;
-    PareStatus st = find_tokenizer(j);
+    PareStatus st = pare_model_data_tokenizer(j->like, &j->tokenizer, j->err);
     if (!st)
         st = pare_distill_set_generation(j);
     j->generation = j->own;
@@ -254,7 +197,7 @@ PareStatus pare_distill_open_data(PareDistill *j) {
     apply_generation(o, &j->generation);
     apply_generation(o, &j->writing);
     if (!st)
-        st = find_task(j);
+        st = pare_model_data_task(j->like, &j->weights->description, &j->task, j->err);
     if (!st)
         st = check_pseudo_task(j);
     if (!st) /* the smaller one first: what is wrong with it is soon known */

@@ -2,8 +2,8 @@
 #ifndef PARE_DISTILL_EVALUATE_H
 #define PARE_DISTILL_EVALUATE_H
 
-#include "distill/examples.h"
-#include "distill/objective.h"
+#include "learn/examples.h"
+#include "learn/objective.h"
 #include "runtime/model.h"
 #include "text/tokenizer.h"
 

@@ -13,7 +13,7 @@
 
 #include "core/error.h"
 #include "distill/student.h"
-#include "distill/weights.h"
+#include "learn/weights.h"
 
 /* One value of the standard normal distribution; `index` below 2^56. */
 float pare_fresh_normal(uint64_t seed, uint64_t stream, uint64_t index);

@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "distill/examples.h"
+#include "learn/examples.h"
 #include "runtime/model.h"
 
 typedef struct {

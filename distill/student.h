@@ -4,7 +4,7 @@
 #define PARE_DISTILL_STUDENT_H
 
 #include "core/error.h"
-#include "distill/weights.h"
+#include "learn/weights.h"
 #include "runtime/model.h"
 
 /* Which layers of the teacher a student's stack takes, in order. */

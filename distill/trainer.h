@@ -6,12 +6,12 @@
 #ifndef PARE_DISTILL_TRAINER_H
 #define PARE_DISTILL_TRAINER_H
 
-#include "distill/batches.h"
 #include "distill/evaluate.h"
-#include "distill/objective.h"
 #include "distill/optimizer.h"
 #include "distill/schedule.h"
-#include "distill/weights.h"
+#include "learn/batches.h"
+#include "learn/objective.h"
+#include "learn/weights.h"
 
 /* Called with one line (without line end) for the log, or with a warning. */
 typedef void (*PareTrainTalk)(void *context, const char *line);

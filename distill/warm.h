@@ -10,7 +10,7 @@
 
 #include "core/buffer.h"
 #include "core/error.h"
-#include "distill/weights.h"
+#include "learn/weights.h"
 #include "runtime/model.h"
 #include "text/tokenizer.h"
 

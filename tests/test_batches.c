@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/memory.h"
-#include "distill/batches.h"
+#include "learn/batches.h"
 
 /* Examples of 1 to 30 ids, some of them with up to 16 for a decoder. */
 static PareExamples *make(size_t count) {

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "distill/examples.h"
+#include "learn/examples.h"
 #include "tests/test_tokenizer_common.h"
 
 static char path[256];

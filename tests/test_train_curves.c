@@ -20,9 +20,9 @@
 #include "convert/family.h"
 #include "core/json.h"
 #include "core/memory.h"
-#include "distill/objective.h"
 #include "distill/optimizer.h"
-#include "distill/weights.h"
+#include "learn/objective.h"
+#include "learn/weights.h"
 #include "quantize/quantize.h"
 #include "runtime/blas.h"
 

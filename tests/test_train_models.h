@@ -3,7 +3,7 @@
 #ifndef PARE_TESTS_TEST_TRAIN_MODELS_H
 #define PARE_TESTS_TEST_TRAIN_MODELS_H
 
-#include "distill/objective.h"
+#include "learn/objective.h"
 #include "tests/test_backward_common.h"
 
 typedef enum {

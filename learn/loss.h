@@ -5,8 +5,8 @@
  * student) of both scores divided by the temperature T. Each counted row weighs 1 / (number of
  * counted rows in the whole batch), which the caller knows, so that parts of a batch add up to the
  * batch. */
-#ifndef PARE_DISTILL_LOSS_H
-#define PARE_DISTILL_LOSS_H
+#ifndef PARE_LEARN_LOSS_H
+#define PARE_LEARN_LOSS_H
 
 #include <stdbool.h>
 #include <stdint.h>

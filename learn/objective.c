@@ -1,5 +1,5 @@
 /* A batch through student and teacher, to its loss. */
-#include "distill/objective.h"
+#include "learn/objective.h"
 
 #include <math.h>
 

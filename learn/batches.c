@@ -1,5 +1,5 @@
 /* Batches: an order, cut where a batch is full, and an order of the batches. */
-#include "distill/batches.h"
+#include "learn/batches.h"
 
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
-/* What the parts of the examples share. Only distill/examples*.c include this. */
-#ifndef PARE_DISTILL_EXAMPLES_IMPL_H
-#define PARE_DISTILL_EXAMPLES_IMPL_H
+/* What the parts of the examples share. Only learn/examples*.c include this. */
+#ifndef PARE_LEARN_EXAMPLES_IMPL_H
+#define PARE_LEARN_EXAMPLES_IMPL_H
 
-#include "distill/examples.h"
+#include "learn/examples.h"
 
 /* Reads all rows of a data set and appends what they make (examples_read.c). `cut` counts those
  * that were truncated. */

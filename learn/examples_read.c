@@ -6,7 +6,7 @@
 
 #include "core/buffer.h"
 #include "core/file.h"
-#include "distill/examples_impl.h"
+#include "learn/examples_impl.h"
 #include "text/encode_input.h"
 
 typedef struct {

@@ -1,5 +1,5 @@
 /* Parameters in one block of memory. */
-#include "distill/weights.h"
+#include "learn/weights.h"
 
 #include <stdio.h>
 #include <string.h>

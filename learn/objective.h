@@ -2,16 +2,16 @@
  *
  * Runs the student over packed sequences, and a teacher where there is one, and adds up the terms
  * of the loss. With a tape in the run the gradient is added to that of the parameters. */
-#ifndef PARE_DISTILL_OBJECTIVE_H
-#define PARE_DISTILL_OBJECTIVE_H
+#ifndef PARE_LEARN_OBJECTIVE_H
+#define PARE_LEARN_OBJECTIVE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "distill/examples.h"
-#include "distill/loss.h"
-#include "distill/matching.h"
+#include "learn/examples.h"
+#include "learn/loss.h"
+#include "learn/matching.h"
 #include "runtime/forward.h"
 #include "runtime/model.h"
 

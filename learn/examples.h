@@ -3,8 +3,8 @@
  * Opening reads the whole file and writes every example as token ids to a temporary file, which has
  * no name and is gone with the program; examples are views into its mapping. In memory there are 16
  * bytes an example, so that a training file may be larger than memory. */
-#ifndef PARE_DISTILL_EXAMPLES_H
-#define PARE_DISTILL_EXAMPLES_H
+#ifndef PARE_LEARN_EXAMPLES_H
+#define PARE_LEARN_EXAMPLES_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  *
  * A record is a row of 32-bit words: the head below, then the lists one behind the other. The file
  * is this process's own: nobody else can have written it, so that its content is trusted. */
-#include "distill/examples.h"
+#include "learn/examples.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
-#include "distill/examples_impl.h"
+#include "learn/examples_impl.h"
 
 enum { BUFFER_SIZE = 1 << 20, MAX_COUNT = 1 << 30 };
 

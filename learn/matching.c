@@ -1,9 +1,9 @@
 /* Hidden states and attention of student and teacher. */
-#include "distill/matching.h"
+#include "learn/matching.h"
 
 #include <math.h>
 
-#include "distill/loss.h"
+#include "learn/loss.h"
 
 PareStatus pare_matching_check(const PareMatching *m, const PareDescription *student,
                                const PareDescription *teacher, PareError *err) {

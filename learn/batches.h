@@ -3,15 +3,15 @@
  * An epoch's batches depend on the options, the lengths of the examples and the epoch's number, on
  * nothing that happened before: a run goes on anywhere, and every process of several finds the same
  * batches. Memory is some 12 bytes an example. */
-#ifndef PARE_DISTILL_BATCHES_H
-#define PARE_DISTILL_BATCHES_H
+#ifndef PARE_LEARN_BATCHES_H
+#define PARE_LEARN_BATCHES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "core/error.h"
-#include "distill/examples.h"
+#include "learn/examples.h"
 
 typedef struct {
     uint64_t seed;

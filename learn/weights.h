@@ -3,8 +3,8 @@
  * The order in the block is that of the slots (runtime/slots.h); slots that share their values
  * (tied embeddings) share one place. Optimizer, checkpoints and the tape see the block; the
  * Transformer sees the parameters bound into it. */
-#ifndef PARE_DISTILL_WEIGHTS_H
-#define PARE_DISTILL_WEIGHTS_H
+#ifndef PARE_LEARN_WEIGHTS_H
+#define PARE_LEARN_WEIGHTS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* Losses on rows of scores. */
-#include "distill/loss.h"
+#include "learn/loss.h"
 
 #include <math.h>
 #include <string.h>

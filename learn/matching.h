@@ -4,8 +4,8 @@
  * student's layer and the teacher's layer that supervises it, through a learned projection where
  * widths differ. Attention (MiniLM): KL(teacher || student) of the probabilities of self-attention,
  * mean over heads and query rows. Both are means over pairs of layers of all stacks. */
-#ifndef PARE_DISTILL_MATCHING_H
-#define PARE_DISTILL_MATCHING_H
+#ifndef PARE_LEARN_MATCHING_H
+#define PARE_LEARN_MATCHING_H
 
 #include "runtime/forward.h"
 
