@@ -84,6 +84,8 @@ static void put_fixed(const PareConvert *c, PareBuffer *out) {
         pare_buffer_put_json_string(out, slot->name, strlen(slot->name));
     }
     pare_buffer_puts(out, count ? "]" : "");
+    if (c->model.family->fixed_padding && c->model.generation.pad >= 0)
+        pare_buffer_puts(out, ",\"fixed_padding\":true");
 }
 
 static void put_source(PareConvert *c, PareBuffer *out) {

@@ -132,6 +132,9 @@ struct PareFamily {
     const PareOldEnding *old_endings;      /* ends with a NULL ending; may be NULL */
     PareIdDefaults ids;
     PareTokenizerHints hints;
+    /* Training gives the padding token's row no gradient where embeddings look it up (PyTorch's
+     * "padding_idx"). */
+    bool fixed_padding;
     /* Fills the description and whatever else differs from the defaults. */
     PareStatus (*describe)(PareConfig *config, PareFamilyModel *model);
     /* Values of a slot whose rule is COMPUTED; may be NULL. */

@@ -193,6 +193,7 @@ static void set_up(PareDistill *j) {
     s->epochs = o->steps ? 0 : o->epochs;
     s->accumulate = o->accumulate;
     s->groups = &j->groups;
+    s->padding = pare_distill_padding(j);
     s->optimizer = o->optimizer;
     s->schedule = o->schedule;
     s->rate = o->rate;
@@ -239,9 +240,10 @@ static PareStatus run(PareDistill *j, PareDistillResult *out) {
         st = pare_distill_pseudo_labels(j);
     if (!st)
         st = pare_distill_settings(j);
+    if (st)
+        return st;
     set_up(j);
-    if (!st)
-        st = pare_train(&j->setup, &out->train, j->err);
+    st = pare_train(&j->setup, &out->train, j->err);
     if (st)
         return st;
     out->metric = j->setup.metric;

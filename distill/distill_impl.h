@@ -47,6 +47,8 @@ PareStatus pare_distill_make_student(PareDistill *j);
 bool pare_distill_copies_teacher(const PareDistill *j);
 /* Whether a tensor is a constant, no parameter. */
 bool pare_distill_is_fixed(const PareDistill *j, const char *name);
+/* The token whose rows of embeddings are not trained where they are looked up; -1: none. */
+int32_t pare_distill_padding(const PareDistill *j);
 /* The student's own settings of generation, once its tokenizer is known. */
 PareStatus pare_distill_set_generation(PareDistill *j);
 /* The metadata section of the output. */

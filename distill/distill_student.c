@@ -99,6 +99,13 @@ bool pare_distill_is_fixed(const PareDistill *j, const char *name) {
     return false;
 }
 
+/* Models put together of two have no such fact. */
+int32_t pare_distill_padding(const PareDistill *j) {
+    const PareJson *fixed = pare_json_get_set(pare_model_metadata(j->like), "fixed_padding");
+    bool is_fixed = !j->o->encoder && pare_json_is_bool(fixed) && pare_json_true(fixed);
+    return is_fixed ? j->own.pad : -1;
+}
+
 PareStatus pare_distill_set_generation(PareDistill *j) {
     j->own = *pare_model_generation(j->like);
     return j->o->encoder ? pare_warm_generation(&j->warm, j->tokenizer, &j->o->special, j->arena,

@@ -79,6 +79,8 @@ static PareStatus prepare(PareTrainer *t) {
     if (!st)
         st = pare_tape_create(w->values, t->grads, t->ranges, w->tensor_count, &t->tape, t->err);
     if (!st)
+        pare_tape_set_padding(t->tape, s->padding);
+    if (!st)
         st = pare_optimizer_create(&s->optimizer, s->groups, w->values, w->count, &t->optimizer,
                                    t->err);
     if (!st)

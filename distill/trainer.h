@@ -25,6 +25,7 @@ typedef struct {
     uint64_t steps, epochs; /* how long; one of them is 0. A step is `accumulate` batches */
     uint64_t accumulate;
     PareParamGroups *groups; /* of weights->tensors, in their order */
+    int32_t padding;         /* the token whose embedding gets no gradient; -1: none */
     PareOptimizerOptions optimizer;
     PareSchedule schedule; /* its total is filled in */
     double rate, clip;     /* clip 0: no clipping */

@@ -49,6 +49,7 @@ typedef struct {
     PareTokens tokens;
     float scale;
     size_t offset, cols;
+    int32_t padding;                      /* the token whose row learns nothing here; -1: none */
     float *dtokens, *dtypes, *dpositions; /* of the tables; NULL when frozen */
     PareGrad *dy;
     const PareKernels *kernels;
@@ -62,7 +63,7 @@ static void scatter_columns(void *context, size_t begin, size_t end, size_t thre
     (void)thread;
     for (size_t i = 0; i < t->count; i++) {
         const float *dy = n->dy->data + i * K + begin;
-        if (n->dtokens)
+        if (n->dtokens && t->ids[i] != n->padding)
             n->kernels->add_scaled(n->dtokens + (size_t)t->ids[i] * K + begin, dy, n->scale, count);
         if (n->dtypes) {
             float *to = n->dtypes + (t->types ? (size_t)t->types[i] : 0) * K + begin;
@@ -96,6 +97,7 @@ static void record_embed(PareRun *r, const Embed *job, PareValue *y) {
     n->scale = job->scale;
     n->offset = job->offset;
     n->cols = y->cols;
+    n->padding = pare_tape_padding(r);
     n->dtokens = dtokens;
     n->dtypes = dtypes;
     n->dpositions = dpositions;

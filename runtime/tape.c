@@ -19,6 +19,7 @@ struct PareTape {
     float *grads;
     const PareTapeRange *ranges;
     size_t range_count;
+    int32_t padding;
     Buffer free[FREE_BUFFERS];
     size_t free_count;
     Buffer *used; /* what gradients hold now */
@@ -36,7 +37,12 @@ PareStatus pare_tape_create(const float *params, float *grads, const PareTapeRan
     t->grads = grads;
     t->ranges = ranges;
     t->range_count = count;
+    t->padding = -1;
     return PARE_OK;
+}
+
+void pare_tape_set_padding(PareTape *t, int32_t id) {
+    t->padding = id;
 }
 
 void pare_tape_destroy(PareTape *t) {
@@ -92,6 +98,10 @@ float *pare_tape_param(const PareRun *r, const float *p) {
     const PareTapeRange *range = &t->ranges[low];
     bool inside = offset >= range->offset && offset - range->offset < range->count;
     return inside && range->trained ? t->grads + offset : NULL;
+}
+
+int32_t pare_tape_padding(const PareRun *r) {
+    return r->tape->padding;
 }
 
 PareStatus pare_tape_backward(PareRun *r) {

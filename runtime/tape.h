@@ -43,6 +43,9 @@ typedef struct PareTape PareTape;
 PareStatus pare_tape_create(const float *params, float *grads, const PareTapeRange *ranges,
                             size_t count, PareTape **out, PareError *err);
 void pare_tape_destroy(PareTape *t); /* NULL is allowed */
+/* Rows that embeddings take of this token get no gradient from there, as frameworks treat padding;
+ * -1, as at first: there is no such token. */
+void pare_tape_set_padding(PareTape *t, int32_t id);
 
 /* A new newest node of `size` bytes (PareNode first), zeroed, in the run's arena; NULL without a
  * tape and after an error. */
@@ -53,6 +56,9 @@ PareGrad *pare_tape_grad(struct PareRun *r, size_t count);
 /* The gradient of the parameters at `p`; NULL without a tape, when they are frozen, or when `p`
  * (which may be NULL) is no parameter. */
 float *pare_tape_param(const struct PareRun *r, const float *p);
+
+/* What pare_tape_set_padding said. */
+int32_t pare_tape_padding(const struct PareRun *r);
 
 /* Memory of a gradient for adding to; NULL when g is NULL or memory is out. `fresh` (may be NULL:
  * then fresh memory is zeroed) tells that the content is undefined and must be written. */

@@ -428,6 +428,29 @@ static void test_embed(void **state) {
     CHECK(cases);
 }
 
+/* The padding token's row learns nothing, the others as without. */
+static void test_embed_padding(void **state) {
+    (void)state;
+    enum { PADDING = 3, COLS = 5 };
+    const Case c = {"padding", run_embed,    {VOCABULARY * COLS},
+                    .rows = 7, .cols = COLS, .number = 1};
+    Bench b = {.c = &c};
+    block_add(&b.block, NULL, c.sizes[0]);
+    block_begin(&b.block, 1);
+    run_case(&b, true);
+    float *all = block_copy(&b.block, b.block.grads);
+    block_zero(&b.block);
+    pare_tape_set_padding(b.block.tape, PADDING);
+    run_case(&b, true);
+    for (size_t i = 0; i < COLS; i++) {
+        assert_true(all[PADDING * COLS + i] != 0);
+        all[PADDING * COLS + i] = 0;
+    }
+    assert_bits("padding", all, b.block.grads, c.sizes[0]);
+    pare_free(all);
+    block_end(&b.block);
+}
+
 /* -- dropout -- */
 
 static PareValue *run_dropout(Bench *b, PareRun *r) {
@@ -685,15 +708,11 @@ static void test_straight_through(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_activations),
-        cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_dropout),
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_output_loss),
-        cmocka_unit_test(test_straight_through),
+        cmocka_unit_test(test_linear),      cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_elements),    cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_embed),       cmocka_unit_test(test_embed_padding),
+        cmocka_unit_test(test_dropout),     cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_output_loss), cmocka_unit_test(test_straight_through),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

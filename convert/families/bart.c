@@ -63,6 +63,7 @@ const PareFamily pare_family_bart = {
     .ties = pare_bart_ties,
     .ignored = IGNORED,
     .ids = {.bos = 0, .eos = 2, .pad = 1, .decoder_start = 2, .forced_eos = 2},
+    .fixed_padding = true,
     .hints = {.single = "<s> $A </s>",
               .pair = "<s> $A </s> </s> $B </s>",
               .unknown = "<unk>",

@@ -186,6 +186,7 @@ const PareFamily pare_family_bert = {
     .ignored = IGNORED,
     .old_endings = OLD,
     .ids = {.bos = -1, .eos = -1, .pad = 0, .decoder_start = -1, .forced_eos = -1},
+    .fixed_padding = true,
     .hints = {.single = "[CLS] $A [SEP]",
               .pair = "[CLS] $A [SEP] $B [SEP]",
               .unknown = "[UNK]",

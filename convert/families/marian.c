@@ -81,6 +81,7 @@ const PareFamily pare_family_marian = {
     .ties = TIES,
     .ignored = IGNORED,
     .ids = {.bos = -1, .eos = 0, .pad = 58100, .decoder_start = 58100, .forced_eos = 0},
+    .fixed_padding = true,
     .hints = {.single = "$A </s>",
               .pair = "$A $B </s>",
               .unknown = "<unk>",
