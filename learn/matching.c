@@ -49,12 +49,21 @@ PareTaps *pare_matching_taps(const PareMatching *m, const PareStack *stack, Pare
 
 /* -- hidden states -- */
 
+/* Without simulated quantization: a projection is no part of the model that will be quantized. */
+static PareValue *project(PareRun *r, PareValue *x, const PareLinear *projection) {
+    PareNoise *noise = r->noise;
+    r->noise = NULL;
+    PareValue *y = pare_op_linear(r, x, projection);
+    r->noise = noise;
+    return y;
+}
+
 static void match_hidden(const PareMatching *m, PareRun *r, const PareMatchedStack *s,
                          uint32_t layer, double *loss) {
     PareValue *x = s->student_taps->hidden[layer + 1];
     const PareValue *y = s->teacher_taps->hidden[m->supervisors[s->index][layer] + 1];
     if (m->projections[s->index])
-        x = pare_op_linear(r, x, &m->projections[s->index][layer]);
+        x = project(r, x, &m->projections[s->index][layer]);
     if (!x || !y)
         return;
     double share = (double)x->rows / (double)s->batch_rows / (double)s->pairs;
