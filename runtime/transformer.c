@@ -102,7 +102,7 @@ static PareValue *self_attention(const Place *p, PareValue *x) {
     PareValue *y = attend(p, q, shape, &kv, p->index == PARE_DECODER,
                           p->stack->position == PARE_POSITION_RELATIVE);
     probe(p, PARE_POINT_SELF, y);
-    return pare_op_linear(p->r, y, &a->output);
+    return y;
 }
 
 static PareValue *cross_attention(const Place *p, PareValue *x) {
@@ -128,7 +128,7 @@ static PareValue *cross_attention(const Place *p, PareValue *x) {
     PareValue *q = pare_op_linear(p->r, x, &a->query);
     PareValue *y = attend(p, q, shape, &kv, false, false);
     probe(p, PARE_POINT_CROSS, y);
-    return pare_op_linear(p->r, y, &a->output);
+    return y;
 }
 
 static float dropout_of(const PareRun *r) {
@@ -145,34 +145,54 @@ static PareValue *feed_forward(const Place *p, PareValue *x) {
         pare_op_activate(p->r, y, p->stack->activation);
     probe(p, PARE_POINT_FFN, y);
     pare_op_dropout(p->r, y, p->r->noise ? p->r->noise->activation : 0);
-    return pare_op_linear(p->r, y, &l->out);
+    return y;
 }
 
-typedef PareValue *(*Sublayer)(const Place *p, PareValue *x);
+/* Each gives what the sublayer's last matrix reads. */
+typedef PareValue *(*Inside)(const Place *p, PareValue *x);
+static const Inside insides[PARE_SUBLAYERS] = {self_attention, cross_attention, feed_forward};
+
+PareSublayerParams pare_transformer_sublayer(const PareLayerParams *l, PareSublayer which) {
+    switch (which) {
+    case PARE_SUBLAYER_SELF:
+        return (PareSublayerParams){&l->self.norm, &l->self.output};
+    case PARE_SUBLAYER_CROSS:
+        return (PareSublayerParams){&l->cross.norm, &l->cross.output};
+    case PARE_SUBLAYER_FFN:
+    case PARE_SUBLAYERS:
+        break;
+    }
+    return (PareSublayerParams){&l->ffn_norm, &l->out};
+}
+
+static PareValue *inside(const Place *p, PareSublayer which, PareValue *x) {
+    const PareStack *s = p->stack;
+    const PareNorm *norm = pare_transformer_sublayer(&p->params->layers[p->layer], which).norm;
+    return insides[which](p, s->pre_norm ? pare_op_norm(p->r, x, s->norm, norm, s->norm_eps) : x);
+}
 
 /* x + f(norm(x)), or norm(x + f(x)); what f allocated is given back, unless somebody needs it. */
-static void residual(const Place *p, PareValue *x, const PareNorm *norm, Sublayer f) {
+static void residual(const Place *p, PareSublayer which, PareValue *x) {
     const PareStack *s = p->stack;
     PareArenaMark mark = pare_arena_mark(p->r->arena);
-    PareValue *in = s->pre_norm ? pare_op_norm(p->r, x, s->norm, norm, s->norm_eps) : x;
-    PareValue *y = f(p, in);
+    PareSublayerParams params = pare_transformer_sublayer(&p->params->layers[p->layer], which);
+    PareValue *y = pare_op_linear(p->r, inside(p, which, x), params.output);
     pare_op_dropout(p->r, y, dropout_of(p->r));
     pare_op_add(p->r, x, y);
     if (!s->pre_norm)
-        pare_op_norm_in_place(p->r, x, s->norm, norm, s->norm_eps);
+        pare_op_norm_in_place(p->r, x, s->norm, params.norm, s->norm_eps);
     if (!p->r->tape && !(p->pass->taps && p->pass->taps->query))
         pare_arena_release(p->r->arena, mark);
 }
 
 static void run_layer(const Place *p, PareValue *x) {
     const PareLayerShape *shape = &p->stack->layers[p->layer];
-    const PareLayerParams *l = &p->params->layers[p->layer];
     if (shape->self.heads)
-        residual(p, x, &l->self.norm, self_attention);
+        residual(p, PARE_SUBLAYER_SELF, x);
     if (shape->cross.heads)
-        residual(p, x, &l->cross.norm, cross_attention);
+        residual(p, PARE_SUBLAYER_CROSS, x);
     if (shape->ffn)
-        residual(p, x, &l->ffn_norm, feed_forward);
+        residual(p, PARE_SUBLAYER_FFN, x);
 }
 
 /* -- layers that are computed again instead of stored -- */
@@ -247,23 +267,48 @@ static PareValue *embed(const Place *p) {
     return x;
 }
 
+static Place place_of(PareRun *r, const PareTransformer *t, PareStackIndex s,
+                      const ParePass *pass) {
+    return (Place){.r = r,
+                   .t = t,
+                   .stack = &t->d->stacks[s],
+                   .params = &t->p->stacks[s],
+                   .pass = pass,
+                   .index = s};
+}
+
+PareValue *pare_transformer_embed(PareRun *r, const PareTransformer *t, PareStackIndex s,
+                                  const ParePass *pass) {
+    Place p = place_of(r, t, s, pass);
+    return embed(&p);
+}
+
+PareValue *pare_transformer_inside(PareRun *r, const PareTransformer *t, PareStackIndex s,
+                                   const ParePass *pass, uint32_t layer, PareSublayer which,
+                                   PareValue *x) {
+    Place p = place_of(r, t, s, pass);
+    p.layer = layer;
+    return inside(&p, which, x);
+}
+
 PareValue *pare_transformer_stack(PareRun *r, const PareTransformer *t, PareStackIndex s,
                                   const ParePass *pass) {
     const PareStack *stack = &t->d->stacks[s];
     PareValue **hidden = pass->taps ? pass->taps->hidden : NULL;
-    Place p = {
-        .r = r, .t = t, .stack = stack, .params = &t->p->stacks[s], .pass = pass, .index = s};
+    Place p = place_of(r, t, s, pass);
     if (r->noise)
         r->noise->base = r->noise->row_base[s];
     PareValue *x = embed(&p);
     tap(&p, hidden, 0, x);
     for (p.layer = 0; p.layer < stack->layer_count && !r->status; p.layer++) {
+        probe(&p, PARE_POINT_LAYER_IN, x);
         if (!layer_dropped(r)) {
             if (r->tape && pass->recompute)
                 run_layer_lightly(&p, x);
             else
                 run_layer(&p, x);
         }
+        probe(&p, PARE_POINT_LAYER, x);
         tap(&p, hidden, p.layer + 1, x);
     }
     if (stack->final_norm)

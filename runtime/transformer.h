@@ -38,10 +38,12 @@ typedef struct {
 
 /* Points of a layer whose values (and gradients) somebody wants to see. */
 typedef enum {
-    PARE_POINT_SELF,   /* what self-attention's output matrix reads: [rows, heads * head size] */
-    PARE_POINT_CROSS,  /* the same of cross-attention */
-    PARE_POINT_FFN_IN, /* feed-forward units before the activation */
-    PARE_POINT_FFN,    /* what the second feed-forward matrix reads */
+    PARE_POINT_SELF,     /* what self-attention's output matrix reads: [rows, heads * head size] */
+    PARE_POINT_CROSS,    /* the same of cross-attention */
+    PARE_POINT_FFN_IN,   /* feed-forward units before the activation */
+    PARE_POINT_FFN,      /* what the second feed-forward matrix reads */
+    PARE_POINT_LAYER_IN, /* what the layer reads: [rows, width] */
+    PARE_POINT_LAYER,    /* the layer's result */
     PARE_POINT_COUNT
 } ParePoint;
 
@@ -79,6 +81,26 @@ PareStatus pare_transformer_relatives(PareRun *r, const PareDescription *d, cons
 /* The stack's result [tokens, width], in the run's arena; NULL on error (r->status). */
 PareValue *pare_transformer_stack(PareRun *r, const PareTransformer *t, PareStackIndex s,
                                   const ParePass *pass);
+/* The stack in steps, for who stands between them: the embeddings; then sublayer by sublayer what
+ * its last matrix reads, [rows, heads * head size] or [rows, units], for the stream `x`, which
+ * stays as it is. The sublayer must exist. What then happens to the stream (`x` + `output` of that,
+ * with post-norm `norm` of the sum; at the end the final norm) is left to the caller. */
+typedef enum {
+    PARE_SUBLAYER_SELF,
+    PARE_SUBLAYER_CROSS,
+    PARE_SUBLAYER_FFN,
+    PARE_SUBLAYERS
+} PareSublayer;
+typedef struct {
+    const PareNorm *norm;
+    const PareLinear *output; /* its last matrix */
+} PareSublayerParams;
+PareSublayerParams pare_transformer_sublayer(const PareLayerParams *l, PareSublayer which);
+PareValue *pare_transformer_embed(PareRun *r, const PareTransformer *t, PareStackIndex s,
+                                  const ParePass *pass);
+PareValue *pare_transformer_inside(PareRun *r, const PareTransformer *t, PareStackIndex s,
+                                   const ParePass *pass, uint32_t layer, PareSublayer which,
+                                   PareValue *x);
 /* Cross-attention keys and values of every decoder layer from the encoder's result, once. */
 PareStatus pare_transformer_memory(PareRun *r, const PareTransformer *t, PareValue *encoded,
                                    PareKeyValues *out);
