@@ -145,6 +145,8 @@ static PareStatus read_choice(const Parser *p, PareStackIndex s, const char *tex
 static PareStatus read_part(const Parser *p, const char *text, size_t length) {
     const PareStack *stacks = p->d->stacks;
     PareStackIndex s = stacks[PARE_ENCODER].present ? PARE_ENCODER : PARE_DECODER;
+    if (length == 0)
+        return refuse(p, *p->text ? "a part between commas is empty" : "a number is missing");
     if (length > 4 && (memcmp(text, "enc=", 4) == 0 || memcmp(text, "dec=", 4) == 0)) {
         s = text[0] == 'e' ? PARE_ENCODER : PARE_DECODER;
         text += 4;
@@ -157,7 +159,7 @@ static PareStatus read_part(const Parser *p, const char *text, size_t length) {
                       s == PARE_ENCODER ? "the model has no encoder" : "the model has no decoder");
     if (p->out->stacks[s].count)
         return refuse(p, "a stack is named twice");
-    return length ? read_choice(p, s, text, length) : refuse(p, "a number is missing");
+    return read_choice(p, s, text, length);
 }
 
 PareStatus pare_student_layers_parse(const char *text, const PareDescription *teacher,

@@ -248,6 +248,11 @@ def test_tokenizers():
     other = convert("bert-mlm", "text-other.pare", VOCABULARY[:90] + VOCABULARY[:89:-1])
     refused("two tokenizers", "have different tokenizers, and a .pare file holds one",
             "--encoder", encoder, "--decoder", other)
+    teacher = convert("bert2bert", "text-teacher.pare", VOCABULARY[:20] + VOCABULARY[:19:-1])
+    r = run("pare-distill", "--method", "kd", "--teacher", teacher, "--encoder", encoder,
+            "--decoder", decoder, "--data", data, *columns, "-o", at("never.pare"))
+    check("a teacher with another tokenizer", r.returncode == 2 and
+          "give different token ids" in r.stderr, r.stderr)
     bare = convert("bert-mlm", "text-none.pare")
     distill("one.pare", "--encoder", encoder, "--decoder", bare, "--data", data, *columns,
             "--steps", 1)
