@@ -165,7 +165,8 @@ static void consider(const PareBpe *b, const Symbol *symbols, size_t size, uint3
     }
 }
 
-static void merge_all(const PareBpe *b, Symbol *symbols, size_t size, Heap *h) {
+/* `made` (may be NULL) gets what every merge makes. False when out of memory. */
+static bool merge_all(const PareBpe *b, Symbol *symbols, size_t size, Heap *h, PareIds *made) {
     for (uint32_t i = 0; i + 1 < size; i++) {
         consider(b, symbols, size, i, h);
     }
@@ -176,6 +177,9 @@ static void merge_all(const PareBpe *b, Symbol *symbols, size_t size, Heap *h) {
             continue; /* one of the two has been merged since */
         }
         Symbol *right = &symbols[left->next];
+        if (made != NULL && !pare_ids_push(made, c.merged)) {
+            return false;
+        }
         left->id = c.merged;
         left->next = right->next;
         right->id = -1;
@@ -187,9 +191,11 @@ static void merge_all(const PareBpe *b, Symbol *symbols, size_t size, Heap *h) {
             consider(b, symbols, size, left->previous, h);
         }
     }
+    return true;
 }
 
-static bool encode_long(const PareBpe *b, const char *word, size_t size, PareIds *out) {
+static bool encode_long(const PareBpe *b, const char *word, size_t size, PareIds *made,
+                        PareIds *out) {
     bool ok = false;
     Heap heap = {0};
     Symbol *symbols = NULL;
@@ -205,8 +211,7 @@ static bool encode_long(const PareBpe *b, const char *word, size_t size, PareIds
     for (uint32_t i = 0; i < size; i++) {
         symbols[i] = (Symbol){b->byte_ids[(uint8_t)word[i]], i - 1, i + 1};
     }
-    merge_all(b, symbols, size, &heap);
-    ok = true;
+    ok = merge_all(b, symbols, size, &heap, made);
     for (uint32_t i = 0; i < size && ok; i = symbols[i].next) {
         ok = pare_ids_push(out, symbols[i].id);
     }
@@ -217,7 +222,8 @@ done:
 }
 
 static bool encode_word(const PareBpe *b, const char *word, size_t size, PareIds *out) {
-    return size <= SHORT_WORD ? encode_short(b, word, size, out) : encode_long(b, word, size, out);
+    return size <= SHORT_WORD ? encode_short(b, word, size, out)
+                              : encode_long(b, word, size, NULL, out);
 }
 
 /* ---- Text -------------------------------------------------------------------------------------
@@ -272,21 +278,26 @@ done:
     return status;
 }
 
-/* The characters of a piece back to bytes; a piece that is not of the alphabet (an added token with
- * a blank, say) stands for itself. */
-static void append_piece(const char *piece, size_t size, PareBuffer *out) {
-    size_t before_piece = out->size;
+/* The characters of a piece back to bytes; false when it is not of the alphabet (an added token
+ * with a blank, say). */
+static bool append_bytes(const char *piece, size_t size, PareBuffer *out) {
     const char *at = piece, *end = piece + size;
     while (at < end) {
         int byte = char_to_byte(pare_utf8_next(&at, end));
         if (byte < 0) {
-            if (!out->failed) {
-                out->size = before_piece;
-                pare_buffer_append(out, piece, size);
-            }
-            return;
+            return false;
         }
         pare_buffer_putc(out, (char)byte);
+    }
+    return true;
+}
+
+/* A piece that is not of the alphabet stands for itself. */
+static void append_piece(const char *piece, size_t size, PareBuffer *out) {
+    size_t before_piece = out->size;
+    if (!append_bytes(piece, size, out) && !out->failed) {
+        out->size = before_piece;
+        pare_buffer_append(out, piece, size);
     }
 }
 
@@ -462,6 +473,49 @@ static void free_model(PareTokenizer *t) {
     pare_splitter_free(t->bpe.splitter);
 }
 
+/* ---- Subsets ----------------------------------------------------------------------------------
+ */
+
+static void mark(const PareTokenizer *t, bool *keep) {
+    for (unsigned byte = 0; byte < 256; byte++) {
+        keep[t->bpe.byte_ids[byte]] = true;
+    }
+}
+
+/* What merging the token's own bytes makes on the way. No merge crosses the ends of a token in the
+ * word where it stands, so that the merges inside are these, in this order. */
+static PareStatus parts(const PareTokenizer *t, int32_t id, PareIds *out, PareError *err) {
+    PareBuffer bytes = {0};
+    size_t size;
+    const char *piece = pare_vocab_piece(&t->vocab, id, &size);
+    bool merged = append_bytes(piece, size, &bytes);
+    PareStatus status = pare_buffer_ok(&bytes, "a token's bytes", err);
+    if (status == PARE_OK && merged && bytes.size > 0 &&
+        !encode_long(&t->bpe, bytes.data, bytes.size, out, out)) {
+        status = pare_memory_error(err, "a token's parts");
+    }
+    pare_buffer_free(&bytes);
+    return status;
+}
+
+/* The merges of which all three pieces stay, in their order. Where the merges that a word takes all
+ * stay, none that is left comes before one of them that did not before. */
+static PareStatus reduce(const PareTokenizer *t, const int32_t *map, PareTokenizer *to,
+                         PareError *err) {
+    const PareBpe *from = &t->bpe;
+    PareStatus status = PARE_OK;
+    to->bpe.add_prefix_space = from->add_prefix_space;
+    to->bpe.split = from->split;
+    for (size_t i = 0; i < from->count && status == PARE_OK; i++) {
+        int32_t left = (int32_t)from->pairs[2 * i], right = (int32_t)from->pairs[2 * i + 1], made;
+        bool known = pair_rank(from, left, right, &made) != no_rank;
+        if (known && map[left] >= 0 && map[right] >= 0 && map[made] >= 0) {
+            status = add_pair(&to->bpe, (uint32_t)map[left], (uint32_t)map[right], err);
+        }
+    }
+    return status;
+}
+
 const PareTokenizerKind pare_kind_bpe = {
     .name = "byte-level BPE",
     .code = 2,
@@ -472,4 +526,7 @@ const PareTokenizerKind pare_kind_bpe = {
     .read = read_form,
     .finish = finish,
     .free = free_model,
+    .mark = mark,
+    .parts = parts,
+    .reduce = reduce,
 };

@@ -151,6 +151,17 @@ typedef struct {
     /* Builds what is derived, checks that the model is whole. After load and after read. */
     PareStatus (*finish)(PareTokenizer *t, const char *name, PareError *err);
     void (*free)(PareTokenizer *t);
+    /* For subsets. As encode, with the ids that encoding only passes through; NULL: there are none.
+     */
+    PareStatus (*trace)(const PareTokenizer *t, PareSide side, const char *text, size_t size,
+                        PareIds *out, PareError *err);
+    /* What every subset has beside special and added tokens: keep[size of the vocabulary]. */
+    void (*mark)(const PareTokenizer *t, bool *keep);
+    /* Appends the tokens that one is made of; NULL: of none. */
+    PareStatus (*parts)(const PareTokenizer *t, int32_t id, PareIds *out, PareError *err);
+    /* Fills in the model of `to`, which has its vocabulary. map[old id]: the new one, or -1. */
+    PareStatus (*reduce)(const PareTokenizer *t, const int32_t *map, PareTokenizer *to,
+                         PareError *err);
 } PareTokenizerKind;
 
 extern const PareTokenizerKind pare_kind_wordpiece, pare_kind_bpe, pare_kind_unigram;
@@ -194,6 +205,9 @@ typedef struct {
 /* The first added token at or behind `from`; false: none. */
 bool pare_matcher_next(const PareMatcher *m, const PareTokenizer *t, const char *text, size_t size,
                        size_t from, PareMatch *out);
+
+/* tokenizer_subset.c: whether a piece is one character. */
+bool pare_piece_is_character(const char *piece, size_t size);
 
 /* tokenizer_clean.c: tidies text[from..] of the buffer. */
 void pare_clean_up(PareBuffer *text, size_t from);

@@ -600,6 +600,100 @@ static void free_model(PareTokenizer *t) {
     pare_spm_free(&t->unigram.models[1]);
 }
 
+/* ---- Subsets ----------------------------------------------------------------------------------
+ */
+
+/* Without these texts would be normalized otherwise, characters become unknown, or the unknown
+ * piece's and the user's pieces' scores change: they are those of the extreme pieces. */
+static void mark_model(const PareSpm *m, bool *keep) {
+    bool least = false, greatest = false;
+    for (uint32_t i = 0; i < m->pieces.count; i++) {
+        size_t size;
+        const char *piece = pare_vocab_piece(&m->pieces, i, &size);
+        bool normal = m->types[i] == PARE_SPM_NORMAL;
+        bool needed = (!normal && m->types[i] != PARE_SPM_UNUSED) ||
+                      (normal && pare_piece_is_character(piece, size)) ||
+                      (normal && !least && m->scores[i] <= m->min_score) ||
+                      (normal && !greatest && m->scores[i] >= m->max_score);
+        if (needed && m->ids[i] >= 0) {
+            keep[m->ids[i]] = true;
+        }
+        least = least || (normal && m->scores[i] <= m->min_score);
+        greatest = greatest || (normal && m->scores[i] >= m->max_score);
+    }
+}
+
+static void mark(const PareTokenizer *t, bool *keep) {
+    mark_model(&t->unigram.models[0], keep);
+    mark_model(&t->unigram.models[1], keep);
+    for (uint32_t id = 0; id < t->vocab.count && t->unigram.language_code; id++) {
+        size_t size;
+        const char *piece = pare_vocab_piece(&t->vocab, id, &size);
+        bool code =
+            size >= 5 && memcmp(piece, ">>", 2) == 0 && memcmp(piece + size - 2, "<<", 2) == 0;
+        keep[id] = keep[id] || code;
+    }
+}
+
+static PareStatus copy_head(const PareSpm *m, PareSpm *to, PareError *err) {
+    const PareSpmNormalizer *n = &m->normalizer;
+    *to = (PareSpm){.normalizer = {.add_dummy_prefix = n->add_dummy_prefix,
+                                   .remove_extra_whitespaces = n->remove_extra_whitespaces,
+                                   .escape_whitespaces = n->escape_whitespaces,
+                                   .whitespace_as_suffix = n->whitespace_as_suffix},
+                    .byte_fallback = m->byte_fallback,
+                    .charsmap = pare_alloc(m->charsmap_size + 1, 1),
+                    .charsmap_size = m->charsmap_size,
+                    .unknown_surface = pare_strdup(m->unknown_surface),
+                    .scores = pare_alloc(m->pieces.count, sizeof *to->scores),
+                    .types = pare_alloc(m->pieces.count, sizeof *to->types),
+                    .ids = pare_alloc(m->pieces.count, sizeof *to->ids)};
+    if (to->charsmap == NULL || to->unknown_surface == NULL || to->scores == NULL ||
+        to->types == NULL || to->ids == NULL) {
+        return pare_memory_error(err, "a sentencepiece model");
+    }
+    if (m->charsmap_size > 0) {
+        memcpy(to->charsmap, m->charsmap, m->charsmap_size);
+    }
+    return PARE_OK;
+}
+
+/* Pieces that the vocabulary does not have stay: a text's best path may go through them. */
+static PareStatus reduce_model(const PareSpm *m, const int32_t *map, PareSpm *to, PareError *err) {
+    PareVocabBuilder pieces = {0};
+    uint32_t count = 0;
+    PareStatus status = copy_head(m, to, err);
+    for (uint32_t i = 0; i < m->pieces.count && status == PARE_OK; i++) {
+        int32_t id = m->ids[i] >= 0 ? map[m->ids[i]] : -1;
+        size_t size;
+        const char *piece = pare_vocab_piece(&m->pieces, i, &size);
+        if (m->ids[i] >= 0 && id < 0) {
+            continue;
+        }
+        to->scores[count] = m->scores[i];
+        to->types[count] = m->types[i];
+        to->ids[count] = id;
+        pare_vocab_builder_add(&pieces, count++, piece, size);
+    }
+    if (status == PARE_OK) {
+        status = pare_vocab_build(&pieces, "a sentencepiece model", &to->pieces, err);
+    }
+    pare_vocab_builder_free(&pieces);
+    return status;
+}
+
+static PareStatus reduce(const PareTokenizer *t, const int32_t *map, PareTokenizer *to,
+                         PareError *err) {
+    const PareUnigram *from = &t->unigram;
+    PareStatus status = PARE_OK;
+    to->unigram.two_sides = from->two_sides;
+    to->unigram.language_code = from->language_code;
+    for (int i = 0; i < 2 && from->models[i].pieces.count > 0 && status == PARE_OK; i++) {
+        status = reduce_model(&from->models[i], map, &to->unigram.models[i], err);
+    }
+    return status;
+}
+
 const PareTokenizerKind pare_kind_unigram = {
     .name = "sentencepiece unigram",
     .code = 3,
@@ -610,4 +704,6 @@ const PareTokenizerKind pare_kind_unigram = {
     .read = read_form,
     .finish = finish,
     .free = free_model,
+    .mark = mark,
+    .reduce = reduce,
 };

@@ -75,7 +75,9 @@ static void normalize(const PareTokenizer *t, const char *text, size_t size, Par
 /* ---- Words to pieces --------------------------------------------------------------------------
  */
 
-static bool encode_word(const PareTokenizer *t, const char *word, size_t size, PareIds *out) {
+/* `passed`: the pieces of a word that turns out to be unknown stay before the unknown token. */
+static bool encode_word(const PareTokenizer *t, const char *word, size_t size, bool passed,
+                        PareIds *out) {
     const PareTrie *trie = &t->wordpiece.trie;
     size_t before = out->count;
     for (size_t at = 0; at < size;) {
@@ -93,7 +95,7 @@ static bool encode_word(const PareTokenizer *t, const char *word, size_t size, P
             }
         }
         if (id < 0) { /* one part unknown: the whole word is */
-            out->count = before;
+            out->count = passed ? out->count : before;
             return pare_ids_push(out, t->roles[PARE_ROLE_UNKNOWN]);
         }
         if (!pare_ids_push(out, id)) {
@@ -104,9 +106,8 @@ static bool encode_word(const PareTokenizer *t, const char *word, size_t size, P
     return true;
 }
 
-static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text, size_t size,
-                         PareIds *out, PareError *err) {
-    (void)side;
+static PareStatus encode_words(const PareTokenizer *t, const char *text, size_t size, bool passed,
+                               PareIds *out, PareError *err) {
     const char *at = text, *end = text + size, *word = text;
     size_t chars = 0; /* of the word so far */
     bool ok = true;
@@ -121,10 +122,10 @@ static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text
         if (chars > t->wordpiece.max_chars) {
             ok = pare_ids_push(out, t->roles[PARE_ROLE_UNKNOWN]);
         } else if (chars > 0) {
-            ok = encode_word(t, word, (size_t)(here - word), out);
+            ok = encode_word(t, word, (size_t)(here - word), passed, out);
         }
         if (ok && mark) {
-            ok = encode_word(t, here, (size_t)(at - here), out);
+            ok = encode_word(t, here, (size_t)(at - here), passed, out);
         }
         word = at;
         chars = 0;
@@ -133,6 +134,12 @@ static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text
         }
     }
     return ok ? PARE_OK : pare_memory_error(err, "token ids");
+}
+
+static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text, size_t size,
+                         PareIds *out, PareError *err) {
+    (void)side;
+    return encode_words(t, text, size, false, out, err);
 }
 
 /* ---- Pieces to text ---------------------------------------------------------------------------
@@ -216,6 +223,42 @@ static void free_model(PareTokenizer *t) {
     pare_free(t->wordpiece.prefix);
 }
 
+/* ---- Subsets ----------------------------------------------------------------------------------
+ */
+
+/* A word stays unknown only where the longest pieces lead to the place at which nothing fits: a
+ * shorter first piece could lead around it. */
+static PareStatus trace(const PareTokenizer *t, PareSide side, const char *text, size_t size,
+                        PareIds *out, PareError *err) {
+    (void)side;
+    return encode_words(t, text, size, true, out, err);
+}
+
+static void mark(const PareTokenizer *t, bool *keep) {
+    size_t prefix = strlen(t->wordpiece.prefix);
+    for (uint32_t id = 0; id < t->vocab.count; id++) {
+        size_t size;
+        const char *piece = pare_vocab_piece(&t->vocab, id, &size);
+        if (size > prefix && memcmp(piece, t->wordpiece.prefix, prefix) == 0) {
+            keep[id] = keep[id] || pare_piece_is_character(piece + prefix, size - prefix);
+        }
+        keep[id] = keep[id] || pare_piece_is_character(piece, size);
+    }
+}
+
+static PareStatus reduce(const PareTokenizer *t, const int32_t *map, PareTokenizer *to,
+                         PareError *err) {
+    (void)map;
+    const PareWordPiece *from = &t->wordpiece;
+    to->wordpiece = (PareWordPiece){.max_chars = from->max_chars,
+                                    .clean = from->clean,
+                                    .ideographs = from->ideographs,
+                                    .strip_accents = from->strip_accents,
+                                    .lowercase = from->lowercase,
+                                    .prefix = pare_strdup(from->prefix)};
+    return to->wordpiece.prefix != NULL ? PARE_OK : pare_memory_error(err, "a tokenizer");
+}
+
 const PareTokenizerKind pare_kind_wordpiece = {
     .name = "WordPiece",
     .code = 1,
@@ -226,4 +269,7 @@ const PareTokenizerKind pare_kind_wordpiece = {
     .read = read_form,
     .finish = finish,
     .free = free_model,
+    .trace = trace,
+    .mark = mark,
+    .reduce = reduce,
 };
