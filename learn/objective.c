@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "core/random.h"
+
 /* One run of it. */
 typedef struct {
     const PareObjective *o;
@@ -27,13 +29,17 @@ static size_t positions(const PareObjective *o, const PareExample *item) {
     return both ? item->sequence.decoder_count : item->sequence.count;
 }
 
+static bool is_counted(const PareObjective *o, const PareExample *item, size_t position) {
+    return item->target_count ? item->targets[position] >= 0 : o->own != NULL;
+}
+
 static size_t count_targets(const PareObjective *o, const PareExample *items, size_t count) {
     size_t counted = 0;
     if (is_sequence_head(o))
         return count;
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < positions(o, &items[i]); k++)
-            counted += items[i].targets[k] >= 0;
+            counted += is_counted(o, &items[i], k);
     return counted;
 }
 
@@ -90,9 +96,9 @@ static PareStatus position_targets(Batch *b) {
     size_t row = 0;
     for (size_t i = 0; i < b->count; i++)
         for (size_t k = 0; k < positions(b->o, &b->items[i]); k++, row++) {
-            if (b->items[i].targets[k] < 0)
+            if (!is_counted(b->o, &b->items[i], k))
                 continue;
-            b->targets[at] = b->items[i].targets[k];
+            b->targets[at] = b->o->own ? 0 : b->items[i].targets[k];
             chosen[at++] = (uint32_t)row;
         }
     b->chosen = b->rows == all ? NULL : chosen;
@@ -121,7 +127,15 @@ typedef struct {
     PareTaps *taps[PARE_STACKS];
     PareForward f;
     PareValue *x; /* what the output layer reads: one row for each row of scores */
+    bool watched; /* by the objective's taps and probes */
 } Side;
+
+static void watch(const PareObjective *o, PareForwardInput *in) {
+    for (int s = 0; s < PARE_STACKS; s++)
+        in->taps[s] = o->taps[s] ? o->taps[s] : in->taps[s];
+    in->probes = o->probes;
+    in->probes_context = o->probes_context;
+}
 
 static void run_side(const Batch *b, Side *side, bool frozen_encoder) {
     PareRun *r = b->r;
@@ -133,8 +147,10 @@ static void run_side(const Batch *b, Side *side, bool frozen_encoder) {
     for (int s = 0; m && s < PARE_STACKS; s++)
         if (m->supervisors[s])
             in.taps[s] = side->taps[s] = pare_matching_taps(m, &side->d->stacks[s], r);
+    if (side->watched)
+        watch(b->o, &in);
     const PareTransformer *t = new_transformer(b, side->d, side->p);
-    if (!t || r->status || pare_forward(r, t, &in, &side->f))
+    if (!t || r->status || pare_forward(r, t, &in, &side->f) || b->o->inside_only)
         return;
     if (is_sequence_head(b->o)) {
         side->x = pare_transformer_pool(r, t, side->f.top, side->f.rows, b->count);
@@ -212,6 +228,61 @@ static void add_terms(const Batch *b, const PareRowLoss *rows, PareLossTerms *te
         terms->tokens += b->sequences[i].count + b->sequences[i].decoder_count;
 }
 
+/* -- the model's own labels -- */
+
+/* By the inverse of the distribution function, added up in the order of the labels. */
+static size_t draw_label(const PareOwnLabels *own, const float *scores, size_t n, uint64_t row) {
+    static const uint64_t stream = UINT64_C(0x6F776E6C61626C);
+    uint32_t words[4];
+    double most = -INFINITY, sum = 0;
+    pare_random_block(own->seed, stream, row, words);
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, (double)scores[i]);
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)scores[i] - most);
+    double left = sum * (words[0] / 4294967296.0);
+    size_t last = 0;
+    for (size_t i = 0; i < n; i++) {
+        double p = exp((double)scores[i] - most);
+        if (p > 0)
+            last = i;
+        if (left < p)
+            break;
+        left -= p;
+    }
+    return last;
+}
+
+static size_t highest(const float *scores, size_t n) {
+    size_t at = 0;
+    for (size_t i = 1; i < n; i++)
+        at = scores[i] > scores[at] ? i : at;
+    return at;
+}
+
+/* The context of own_loss. */
+typedef struct {
+    const Batch *b;
+    PareRowLoss *rows;
+} OwnLoss;
+
+/* A PareLogitsLoss: each row gets its label as soon as its scores are known. */
+static void own_loss(void *context, const PareLossRows *rows) {
+    const OwnLoss *j = context;
+    const PareOwnLabels *own = j->b->o->own;
+    for (size_t i = 0; i < rows->count; i++) {
+        const float *scores = rows->logits + i * rows->n;
+        size_t row = rows->first + i;
+        if (j->b->o->regression)
+            j->b->values[row] = scores[0] - 0.5F;
+        else
+            j->b->targets[row] =
+                (int32_t)(own->sample ? draw_label(own, scores, rows->n, own->first + row)
+                                      : highest(scores, rows->n));
+    }
+    pare_loss_rows(j->rows, rows);
+}
+
 static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLossTerms *terms) {
     const PareObjective *o = b->o;
     PareArena *arena = b->r->arena;
@@ -229,7 +300,10 @@ static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLos
     PareOutputLoss loss = {.x = x, .output = &o->p->output, .teacher_x = teacher_x};
     if (teacher_x)
         loss.teacher_output = &o->teacher_p->output;
-    pare_op_output_loss(b->r, &loss, pare_loss_rows, &rows);
+    if (o->own)
+        pare_op_output_loss(b->r, &loss, own_loss, &(OwnLoss){b, &rows});
+    else
+        pare_op_output_loss(b->r, &loss, pare_loss_rows, &rows);
     if (!b->r->status)
         add_terms(b, &rows, terms);
     return b->r->status;
@@ -238,7 +312,8 @@ static PareStatus run_head(Batch *b, PareValue *x, PareValue *teacher_x, PareLos
 PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareExample *items,
                               size_t count, const PareBatchSize *whole, PareLossTerms *terms) {
     Batch b = {.o = o, .r = r, .items = items, .count = count, .whole = whole};
-    Side student = {.d = o->d, .p = o->p}, teacher = {.d = o->teacher_d, .p = o->teacher_p};
+    Side student = {.d = o->d, .p = o->p, .watched = true};
+    Side teacher = {.d = o->teacher_d, .p = o->teacher_p};
     if (list_sequences(&b) || (is_sequence_head(o) ? sequence_targets(&b) : position_targets(&b)))
         return r->status;
     if (r->noise)
@@ -248,5 +323,7 @@ PareStatus pare_objective_run(const PareObjective *o, PareRun *r, const PareExam
     run_side(&b, &student, o->frozen_encoder);
     if (teacher.d && o->matching && !r->status)
         match_sides(&b, &student, &teacher, terms);
-    return r->status ? r->status : run_head(&b, student.x, teacher.x, terms);
+    if (r->status || o->inside_only)
+        return r->status;
+    return run_head(&b, student.x, teacher.x, terms);
 }

@@ -26,6 +26,16 @@ typedef struct {
 /* What a row of scores was meant to say and says: labels (or, for regression, values). */
 typedef void (*PareObserver)(void *context, double wanted, double given);
 
+/* Labels that the model gives itself, in the place of the examples': the one with the highest score
+ * or, with `sample`, one drawn with the probabilities that the scores mean. Drawing depends on the
+ * seed and the number of the row of scores, counted from `first`. For regression the value is the
+ * score less 1/2, so that the gradient of the squared error is that of the score itself. Examples
+ * without targets then have them at all positions. */
+typedef struct {
+    bool sample;
+    uint64_t seed, first;
+} PareOwnLabels;
+
 typedef struct {
     const PareDescription *d; /* of the student, with its parameters */
     const PareParams *p;
@@ -37,6 +47,11 @@ typedef struct {
     bool recompute, frozen_encoder; /* as PareForwardInput */
     PareObserver observe;           /* NULL: nobody; called for rows with a target, in order */
     void *observer;
+    const PareOwnLabels *own;          /* NULL: the examples' labels */
+    const PareTaps *taps[PARE_STACKS]; /* somebody else's, of the student; not with `matching` */
+    PareProbes probes;                 /* of the student; not with `recompute` */
+    void *probes_context;
+    bool inside_only; /* stop before the head: what taps and probes show is all that is wanted */
 } PareObjective;
 
 /* What means over a whole batch are divided by. */
