@@ -155,8 +155,16 @@ size_t pare_slices_shared(const PareSlices *s, size_t index) {
     return s->pieces[index].shared;
 }
 
+const PareFileTensor *pare_slices_source(const PareSlices *s, size_t index) {
+    return s->pieces[index].from;
+}
+
 const PareKeep *pare_slices_kept(const PareSlices *s, size_t index, uint32_t dim) {
     return s->pieces[index].cuts[dim].keep;
+}
+
+uint32_t pare_slices_layer(const PareSlices *s, PareStackIndex stack, uint32_t layer) {
+    return s->plan->stacks[stack].layers[layer].layer;
 }
 
 /* -- values -- */

@@ -23,8 +23,12 @@ const PareSlots *pare_slices_slots(const PareSlices *s);
 /* The number of an earlier slot that slot `index` shares its values with; `index` itself if none.
  */
 size_t pare_slices_shared(const PareSlices *s, size_t index);
+/* The tensor of the original's file that a slot is cut from. */
+const PareFileTensor *pare_slices_source(const PareSlices *s, size_t index);
 /* The values of a slot of the pruned model, float32 row-major. */
 PareStatus pare_slices_read(const PareSlices *s, size_t index, float *out, PareError *err);
+/* The number that a layer of the pruned model has in the original. */
+uint32_t pare_slices_layer(const PareSlices *s, PareStackIndex stack, uint32_t layer);
 /* Original numbers of the units that dimension `dim` of a slot keeps; NULL: all. */
 const PareKeep *pare_slices_kept(const PareSlices *s, size_t index, uint32_t dim);
 
