@@ -1,7 +1,6 @@
 /* What a .pare file or a checkpoint holds. */
 #include "convert/info.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "convert/info_text.h"
@@ -163,76 +162,42 @@ PareStatus pare_info_tensor(PareInfo *info, size_t index, bool json, bool sha256
     return pare_buffer_ok(out, "the list of tensors", err);
 }
 
-typedef struct {
-    uint64_t id;
-    size_t index;
-} ViewId;
-
-static int compare_view_ids(const void *a, const void *b) {
-    const ViewId *x = a, *y = b;
-    if (x->id != y->id)
-        return x->id < y->id ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* Which tensors show the values of one before them; pare_free. NULL when out of memory. */
-static bool *find_shared(const PareInfo *info, size_t count) {
-    bool *shared = pare_alloc(count, sizeof *shared);
-    ViewId *ids = info->file ? NULL : pare_alloc(count, sizeof *ids);
-    size_t used = 0;
-    if (!shared || (!info->file && !ids)) {
-        pare_free(shared);
-        pare_free(ids);
-        return NULL;
-    }
-    for (size_t i = 0; i < count; i++) {
-        const PareCheckpointTensor *k =
-            info->file ? NULL : pare_checkpoint_tensor(info->checkpoint, i);
-        if (!k)
-            shared[i] = pare_file_tensor(info->file, i)->alias_of != NULL;
-        else if (k->view_id)
-            ids[used++] = (ViewId){k->view_id, i};
-    }
-    if (used > 0)
-        qsort(ids, used, sizeof *ids, compare_view_ids);
-    for (size_t i = 1; i < used; i++)
-        shared[ids[i].index] = ids[i].id == ids[i - 1].id;
-    pare_free(ids);
-    return shared;
+/* Whether a tensor shows the values of one before it. */
+static bool is_shared(const PareInfo *info, size_t index) {
+    if (info->file)
+        return pare_file_tensor(info->file, index)->alias_of != NULL;
+    uint64_t id = pare_checkpoint_tensor(info->checkpoint, index)->view_id;
+    return id != 0 && id != index + 1;
 }
 
 /* Stored values and bytes by number format. */
-static PareStatus tally(const PareInfo *info, PareInfoTally *t, PareError *err) {
-    *t = (PareInfoTally){.tensors = pare_info_count(info)};
-    bool *shared = find_shared(info, t->tensors);
-    if (!shared)
-        return pare_memory_error(err, "the summary");
-    for (size_t i = 0; i < t->tensors; i++) {
+static PareInfoTally tally(const PareInfo *info) {
+    PareInfoTally t = {.tensors = pare_info_count(info)};
+    for (size_t i = 0; i < t.tensors; i++) {
         const PareFileTensor *f = info->file ? pare_file_tensor(info->file, i) : NULL;
         const PareCheckpointTensor *k = f ? NULL : pare_checkpoint_tensor(info->checkpoint, i);
         PareTensorType type = f ? file_type(f) : k->type;
         size_t count = 0, bytes = 0;
-        if (shared[i]) {
-            t->shared++;
+        if (is_shared(info, i)) {
+            t.shared++;
             continue;
         }
         if (pare_tensor_elements(&type, &count))
-            t->values += count;
+            t.values += count;
         if (f)
             bytes = (size_t)f->bytes;
         else if (!pare_tensor_bytes(&type, &bytes))
             bytes = 0;
-        t->of[type.dtype].tensors++;
-        t->of[type.dtype].values += count;
-        t->of[type.dtype].bytes += bytes;
-        t->bytes += bytes;
+        t.of[type.dtype].tensors++;
+        t.of[type.dtype].values += count;
+        t.of[type.dtype].bytes += bytes;
+        t.bytes += bytes;
     }
-    pare_free(shared);
-    return PARE_OK;
+    return t;
 }
 
 PareStatus pare_info_summary(const PareInfo *info, bool json, PareBuffer *out, PareError *err) {
-    PareInfoTally t;
+    PareInfoTally t = tally(info);
     PareInfoSubject s = {.path = info->path,
                          .is_model = info->file != NULL,
                          .format = info->file ? ".pare" : pare_checkpoint_format(info->checkpoint),
@@ -247,9 +212,6 @@ PareStatus pare_info_summary(const PareInfo *info, bool json, PareBuffer *out, P
         for (int kind = PARE_SECTION_METADATA; kind <= PARE_SECTION_CERTIFICATE; kind++)
             s.has_section[kind] = pare_file_section(info->file, (PareSectionKind)kind, &bytes,
                                                     &s.section_bytes[kind]);
-    PareStatus st = tally(info, &t, err);
-    if (st)
-        return st;
     if (json)
         return pare_info_json(&s, &t, out, err);
     return pare_info_text(&s, &t, out, err);

@@ -1,5 +1,6 @@
 /* Opening checkpoints whatever their container, looking tensors up, and gathering their elements.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/checkpoint_folder.h"
@@ -137,6 +138,38 @@ const PareCheckpointTensor *pare_checkpoint_tensor(const PareCheckpoint *c, size
 const PareCheckpointTensor *pare_checkpoint_find(const PareCheckpoint *c, const char *name) {
     size_t number;
     return pare_name_index_find(&c->names, name, &number) ? &c->tensors[number] : NULL;
+}
+
+/* ---- What containers share ---- */
+
+typedef struct {
+    uint64_t id;
+    size_t index;
+} ViewId;
+
+static int compare_view_ids(const void *a, const void *b) {
+    const ViewId *x = a, *y = b;
+    if (x->id != y->id)
+        return x->id < y->id ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+PareStatus pare_checkpoint_number_views(PareCheckpoint *c, size_t first, PareError *err) {
+    ViewId *ids = pare_alloc(c->count - first, sizeof *ids);
+    size_t count = 0, head = 0;
+    if (ids == NULL)
+        return pare_memory_error(err, c->path);
+    for (size_t i = first; i < c->count; i++)
+        if (c->tensors[i].view_id != 0)
+            ids[count++] = (ViewId){c->tensors[i].view_id, i};
+    if (count > 0)
+        qsort(ids, count, sizeof *ids, compare_view_ids);
+    for (size_t i = 0; i < count; i++) {
+        head = ids[i].id == ids[head].id ? head : i;
+        c->tensors[ids[i].index].view_id = ids[head].index + 1;
+    }
+    pare_free(ids);
+    return PARE_OK;
 }
 
 /* ---- Reading ---- */

@@ -20,7 +20,8 @@ typedef struct {
      * (safetensors' 8-bit floats, unsigned integers) is PARE_DTYPE_COUNT: such a tensor is listed
      * and may be ignored; reading it is an error that names its dtype. */
     PareTensorType type;
-    /* Two tensors with equal non-zero values view the very same elements (tied weights). */
+    /* Tensors that view the very same elements (tied weights) have one number: one more than the
+     * index of the first of them. 0: such tensors are not looked for in this format. */
     uint64_t view_id;
     /* The file's own name of a dtype that is PARE_DTYPE_COUNT; NULL otherwise. */
     const char *foreign_dtype;

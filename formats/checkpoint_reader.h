@@ -65,6 +65,10 @@ PareStatus pare_checkpoint_open_shard(const char *path, const char *root, PareCh
 /* Gives pages of the mapping back that were read; bytes that lie elsewhere are left alone. */
 void pare_checkpoint_drop(const PareCheckpoint *c, const uint8_t *bytes, size_t size);
 
+/* Turns any numbers that views of the same elements have in common into `view_id`s, among the
+ * tensors from `first` on. */
+PareStatus pare_checkpoint_number_views(PareCheckpoint *c, size_t first, PareError *err);
+
 /* The strides of a row-major, contiguous tensor. */
 void pare_view_set_contiguous(PareTensorView *view, const PareTensorType *type);
 

@@ -364,6 +364,8 @@ static PareStatus settle(PareCheckpoint *c, File *f, PareError *err) {
     PareStatus status = check_pairs(c, f, err);
     if (status == PARE_OK)
         status = pare_keras_layout(c, &f->file, &f->places, err);
+    if (status == PARE_OK)
+        status = pare_checkpoint_number_views(c, 0, err);
     for (size_t i = 0; status == PARE_OK && i < c->count; i++)
         all_direct = all_direct && f->file.sets[f->places[i].set].direct;
     if (status == PARE_OK && all_direct) {

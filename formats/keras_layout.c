@@ -109,7 +109,8 @@ static PareStatus add(Layout *l, size_t set, const char *name, PareTfLayout layo
         return pare_memory_error(l->err, l->c->path);
     pare_keras_arrange(&s->type, layout, &t->type, strides);
     t->foreign_dtype = s->foreign;
-    t->view_id = (s->address + 1) * 8 + (uint64_t)layout; /* addresses are below the file's size */
+    t->view_id =
+        (s->address + 1) * 8 + (uint64_t)layout; /* for now: pare_checkpoint_number_views */
     l->places[l->count++] = (PareKerasPlace){(uint32_t)set, layout};
     return pare_name_index_add(&l->names, t->name, l->err);
 }

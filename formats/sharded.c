@@ -294,36 +294,12 @@ static const PareCheckpointTensor *find_tensor(const PareCheckpoint *shard, cons
     return t != NULL ? t : find_variable(shard, key);
 }
 
-typedef struct {
-    uint64_t id;
-    size_t index;
-} ViewId;
-
-static int compare_view_ids(const void *a, const void *b) {
-    const ViewId *x = a, *y = b;
-    if (x->id != y->id)
-        return x->id < y->id ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* Views of the same elements get the number of the first of them, plus one, which no other shard
- * uses. The tensors of the shard are the last ones of `c`, from `first` on. */
-static PareStatus renumber_views(Index *x, size_t first) {
+/* Adds up what the shard's tensors, the last ones from `first` on, take. */
+static PareStatus count_shard(Index *x, size_t first) {
     PareCheckpoint *c = x->c;
-    ViewId *ids = pare_alloc(c->count - first, sizeof *ids);
-    size_t count = 0, head = 0;
-    if (ids == NULL)
-        return pare_memory_error(x->err, c->path);
-    for (size_t i = first; i < c->count; i++)
-        if (c->tensors[i].view_id != 0)
-            ids[count++] = (ViewId){c->tensors[i].view_id, i};
-    if (count > 0)
-        qsort(ids, count, sizeof *ids, compare_view_ids);
-    for (size_t i = 0; i < count; i++) {
-        head = ids[i].id == ids[head].id ? head : i;
-        c->tensors[ids[i].index].view_id = ids[head].index + 1;
-    }
-    pare_free(ids);
+    PareStatus status = pare_checkpoint_number_views(c, first, x->err);
+    if (status != PARE_OK)
+        return status;
     for (size_t i = first; i < c->count; i++) {
         size_t bytes = 0;
         uint64_t id = c->tensors[i].view_id;
@@ -411,7 +387,7 @@ static PareStatus read_shard(Index *x, size_t number) {
     for (size_t i = 0; status == PARE_OK && i < shard->count; i++)
         status = add_tensor(x, number, shard, i);
     if (status == PARE_OK)
-        status = renumber_views(x, first);
+        status = count_shard(x, first);
     if (status != PARE_OK)
         return status;
     pare_buffer_puts(&x->warnings, pare_checkpoint_warnings(shard));
