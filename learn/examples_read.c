@@ -419,7 +419,9 @@ static PareStatus check_task(const Reader *r) {
     if (task == PARE_EXAMPLES_SEQ2SEQ ? !r->pair : task == PARE_EXAMPLES_LM && r->pair)
         why = r->pair ? "a language model has one stack; this one has an encoder and a decoder"
                       : "pairs of texts need an encoder and a decoder";
-    if ((task == PARE_EXAMPLES_CLASSIFICATION || task == PARE_EXAMPLES_TOKENS) && h->labels == 0)
+    bool labels =
+        task == PARE_EXAMPLES_CLASSIFICATION || (task == PARE_EXAMPLES_TOKENS && !r->o->unlabelled);
+    if (labels && h->labels == 0)
         why = "the model has no labels";
     if (task == PARE_EXAMPLES_REGRESSION && h->labels != 1)
         why = "a value needs a model with one label";
