@@ -35,11 +35,6 @@ PareStatus pare_input_file_hash(const char *path, const atomic_bool *stop, PareI
     return pare_file_sha256_until(path, stop, &out->size, out->sha256, err);
 }
 
-static void put_string(PareBuffer *out, const char *key, const char *text) {
-    pare_buffer_printf(out, "\"%s\":", key);
-    pare_buffer_put_json_string(out, text, strlen(text));
-}
-
 /* A JSON file as it was, without the byte order mark and the white space around it. */
 static void put_file(PareBuffer *out, const PareJsonFile *f) {
     static const char MARK[] = "\xef\xbb\xbf";
@@ -91,14 +86,11 @@ static void put_fixed(const PareConvert *c, PareBuffer *out) {
 static void put_source(PareConvert *c, PareBuffer *out) {
     const PareJson *problem = pare_json_get_set(pare_json_root(c->config.doc), "problem_type");
     pare_buffer_puts(out, ",\"source\":{");
-    put_string(out, "model_type", c->model.family->model_type);
-    pare_buffer_puts(out, ",");
-    put_string(out, "architecture", c->model.architecture->name);
-    pare_buffer_puts(out, ",");
-    put_string(out, "format", pare_checkpoint_format(c->checkpoint));
+    pare_buffer_put_json_member(out, "model_type", c->model.family->model_type);
+    pare_buffer_put_json_member(out, "architecture", c->model.architecture->name);
+    pare_buffer_put_json_member(out, "format", pare_checkpoint_format(c->checkpoint));
     if (pare_json_is_string(problem)) {
-        pare_buffer_puts(out, ",");
-        put_string(out, "problem_type", pare_json_string(problem));
+        pare_buffer_put_json_member(out, "problem_type", pare_json_string(problem));
     }
     pare_buffer_puts(out, ",\"config\":");
     put_file(out, &c->config);
@@ -112,10 +104,9 @@ static void put_source(PareConvert *c, PareBuffer *out) {
 static void put_provenance(PareConvert *c, const PareInputFile *inputs, size_t count,
                            PareBuffer *out) {
     const PareConvertOptions *o = &c->options;
-    pare_buffer_puts(out, ",\"provenance\":[{\"stage\":\"convert\",");
-    put_string(out, "program", "pare-convert");
-    pare_buffer_puts(out, ",");
-    put_string(out, "version", PARE_VERSION);
+    pare_buffer_puts(out, ",\"provenance\":[{\"stage\":\"convert\"");
+    pare_buffer_put_json_member(out, "program", "pare-convert");
+    pare_buffer_put_json_member(out, "version", PARE_VERSION);
     pare_buffer_puts(out, ",\"options\":{\"allow_unused\":[");
     for (size_t i = 0; i < o->allow_unused.count; i++) {
         pare_buffer_puts(out, i ? "," : "");
@@ -125,15 +116,14 @@ static void put_provenance(PareConvert *c, const PareInputFile *inputs, size_t c
     pare_buffer_printf(out, "],\"allow_nonfinite\":%s,\"no_tokenizer\":%s",
                        o->allow_nonfinite ? "true" : "false", o->no_tokenizer ? "true" : "false");
     if (o->root) {
-        pare_buffer_puts(out, ",");
-        put_string(out, "root", o->root);
+        pare_buffer_put_json_member(out, "root", o->root);
     }
     pare_buffer_puts(out, "},\"inputs\":[");
     for (size_t i = 0; i < count; i++) {
         pare_buffer_puts(out, i ? ",{" : "{");
-        put_string(out, "file", inputs[i].name);
-        pare_buffer_printf(out, ",\"bytes\":%llu,", (unsigned long long)inputs[i].size);
-        put_string(out, "sha256", inputs[i].sha256);
+        pare_buffer_put_json_member(out, "file", inputs[i].name);
+        pare_buffer_printf(out, ",\"bytes\":%llu", (unsigned long long)inputs[i].size);
+        pare_buffer_put_json_member(out, "sha256", inputs[i].sha256);
         pare_buffer_puts(out, "}");
     }
     pare_buffer_puts(out, "]}]");
@@ -149,7 +139,7 @@ PareStatus pare_convert_metadata(PareConvert *c, const PareInputFile *inputs, si
     put_fixed(c, out);
     if (c->tokenizer) {
         pare_buffer_puts(out, ",\"tokenizer\":{");
-        put_string(out, "kind", pare_tokenizer_kind(c->tokenizer));
+        pare_buffer_put_json_member(out, "kind", pare_tokenizer_kind(c->tokenizer));
         pare_buffer_printf(out, ",\"size\":%zu}", pare_tokenizer_size(c->tokenizer));
     }
     put_source(c, out);
@@ -160,19 +150,15 @@ PareStatus pare_convert_metadata(PareConvert *c, const PareInputFile *inputs, si
 
 static void describe_json(const PareConvertSummary *s, PareBuffer *out) {
     pare_buffer_puts(out, "{");
-    put_string(out, "family", s->family);
-    pare_buffer_puts(out, ",");
-    put_string(out, "architecture", s->architecture);
-    pare_buffer_puts(out, ",");
-    put_string(out, "head", s->head);
-    pare_buffer_puts(out, ",");
-    put_string(out, "weights", s->weights);
-    pare_buffer_puts(out, ",");
-    put_string(out, "format", s->format);
+    pare_buffer_put_json_member(out, "family", s->family);
+    pare_buffer_put_json_member(out, "architecture", s->architecture);
+    pare_buffer_put_json_member(out, "head", s->head);
+    pare_buffer_put_json_member(out, "weights", s->weights);
+    pare_buffer_put_json_member(out, "format", s->format);
     pare_buffer_puts(out, ",\"tokenizer\":");
     if (s->tokenizer) {
         pare_buffer_puts(out, "{");
-        put_string(out, "kind", s->tokenizer);
+        pare_buffer_put_json_member(out, "kind", s->tokenizer);
         pare_buffer_printf(out, ",\"size\":%zu}", s->tokenizer_size);
     } else {
         pare_buffer_puts(out, "null");
@@ -183,11 +169,6 @@ static void describe_json(const PareConvertSummary *s, PareBuffer *out) {
                        s->tensors, s->shared, (unsigned long long)s->parameters,
                        (unsigned long long)s->memory_bytes, (unsigned long long)s->output_bytes,
                        (unsigned long long)s->nonfinite);
-}
-
-static void put_size(PareBuffer *out, uint64_t bytes) {
-    bool small = bytes < 1000000;
-    pare_buffer_printf(out, "%.1f %s", (double)bytes / (small ? 1e3 : 1e6), small ? "kB" : "MB");
 }
 
 void pare_convert_describe(PareConvert *c, bool json, PareBuffer *out) {
@@ -207,9 +188,9 @@ void pare_convert_describe(PareConvert *c, bool json, PareBuffer *out) {
                        s->shared);
     pare_buffer_printf(out, "parameters    %llu\n", (unsigned long long)s->parameters);
     pare_buffer_puts(out, "memory        ");
-    put_size(out, s->memory_bytes);
+    pare_buffer_put_size(out, s->memory_bytes);
     pare_buffer_printf(out, " to convert; the largest tensor is %s\noutput        about ",
                        s->largest ? s->largest : "none");
-    put_size(out, s->output_bytes);
+    pare_buffer_put_size(out, s->output_bytes);
     pare_buffer_puts(out, "\n");
 }

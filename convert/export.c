@@ -239,27 +239,14 @@ PareStatus pare_export_write(PareExport *e, PareProgress *progress, PareError *e
 
 /* ---- Telling ---- */
 
-static void put_string(PareBuffer *out, const char *key, const char *text) {
-    pare_buffer_printf(out, "\"%s\":", key);
-    if (text)
-        pare_buffer_put_json_string(out, text, strlen(text));
-    else
-        pare_buffer_puts(out, "null");
-}
-
 static void describe_json(const PareExportSummary *s, PareBuffer *out) {
     pare_buffer_puts(out, "{");
-    put_string(out, "family", s->family);
-    pare_buffer_puts(out, ",");
-    put_string(out, "architecture", s->architecture);
-    pare_buffer_puts(out, ",");
-    put_string(out, "format", s->format);
-    pare_buffer_puts(out, ",");
-    put_string(out, "weights", s->weights);
-    pare_buffer_puts(out, ",");
-    put_string(out, "dtype", s->dtype);
-    pare_buffer_puts(out, ",");
-    put_string(out, "tokenizer", s->tokenizer);
+    pare_buffer_put_json_member(out, "family", s->family);
+    pare_buffer_put_json_member(out, "architecture", s->architecture);
+    pare_buffer_put_json_member(out, "format", s->format);
+    pare_buffer_put_json_member(out, "weights", s->weights);
+    pare_buffer_put_json_member(out, "dtype", s->dtype);
+    pare_buffer_put_json_member(out, "tokenizer", s->tokenizer);
     if (s->file_count && s->tokenizer)
         pare_buffer_printf(out, ",\"tokenizer_identical\":%s",
                            s->tokenizer_identical ? "true" : "false");
@@ -275,11 +262,6 @@ static void describe_json(const PareExportSummary *s, PareBuffer *out) {
     pare_buffer_puts(out, "]}\n");
 }
 
-static void put_size(PareBuffer *out, uint64_t bytes) {
-    bool small = bytes < 1000000;
-    pare_buffer_printf(out, "%.1f %s", (double)bytes / (small ? 1e3 : 1e6), small ? "kB" : "MB");
-}
-
 void pare_export_describe(PareExport *e, bool json, PareBuffer *out) {
     const PareExportSummary *s = &e->summary;
     if (json) {
@@ -290,7 +272,7 @@ void pare_export_describe(PareExport *e, bool json, PareBuffer *out) {
     pare_buffer_printf(out, "architecture  %s\n", s->architecture);
     pare_buffer_printf(out, "weights       %s (%s, config.json says %s), ", s->weights, s->format,
                        s->dtype);
-    put_size(out, s->bytes);
+    pare_buffer_put_size(out, s->bytes);
     pare_buffer_printf(out, "\ntensors       %zu, and %zu names that share one of them\n",
                        s->tensors, s->shared);
     if (s->padded)
@@ -298,6 +280,6 @@ void pare_export_describe(PareExport *e, bool json, PareBuffer *out) {
     pare_buffer_printf(out, "parameters    %llu\n", (unsigned long long)s->parameters);
     pare_buffer_printf(out, "tokenizer     %s\n", s->tokenizer ? s->tokenizer : "none");
     pare_buffer_puts(out, "memory        ");
-    put_size(out, s->memory_bytes);
+    pare_buffer_put_size(out, s->memory_bytes);
     pare_buffer_puts(out, " to export\n");
 }

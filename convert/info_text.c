@@ -213,35 +213,28 @@ PareStatus pare_info_text(const PareInfoSubject *s, const PareInfoTally *t, Pare
 
 /* -- JSON -- */
 
-static void put_string(PareBuffer *out, const char *key, const char *text) {
-    pare_buffer_printf(out, "\"%s\":", key);
-    pare_buffer_put_json_string(out, text, strlen(text));
-    pare_buffer_puts(out, ",");
-}
-
 static PareStatus put_metadata(const PareInfoSubject *s, PareBuffer *out, PareError *err) {
     if (!s->metadata)
         return PARE_OK;
     char *text = pare_json_print(s->metadata);
     if (!text)
         return pare_memory_error(err, "the metadata");
-    pare_buffer_printf(out, "\"%s\":", s->is_model ? "metadata" : "config");
+    pare_buffer_put_json_key(out, s->is_model ? "metadata" : "config");
     pare_buffer_puts(out, text);
-    pare_buffer_puts(out, ",");
     pare_free(text);
     return PARE_OK;
 }
 
 static void put_json_files(const PareInfoSubject *s, PareBuffer *out) {
     const char *at = s->warnings;
-    pare_buffer_printf(out, "\"files\":%zu,\"warnings\":[", s->files);
+    pare_buffer_printf(out, ",\"files\":%zu,\"warnings\":[", s->files);
     while (*at) {
         size_t length = strcspn(at, "\n");
         pare_buffer_puts(out, at == s->warnings ? "" : ",");
         pare_buffer_put_json_string(out, at, length);
         at += length + (at[length] != '\0');
     }
-    pare_buffer_puts(out, "],");
+    pare_buffer_puts(out, "]");
 }
 
 static void put_json_formats(const PareInfoTally *t, PareBuffer *out) {
@@ -262,16 +255,16 @@ static void put_json_formats(const PareInfoTally *t, PareBuffer *out) {
 PareStatus pare_info_json(const PareInfoSubject *s, const PareInfoTally *t, PareBuffer *out,
                           PareError *err) {
     pare_buffer_puts(out, "{");
-    put_string(out, "path", s->path);
-    put_string(out, "kind", s->is_model ? "model" : "checkpoint");
-    put_string(out, "format", s->format);
-    put_string(out, "weights", pare_file_basename(s->weights));
+    pare_buffer_put_json_member(out, "path", s->path);
+    pare_buffer_put_json_member(out, "kind", s->is_model ? "model" : "checkpoint");
+    pare_buffer_put_json_member(out, "format", s->format);
+    pare_buffer_put_json_member(out, "weights", pare_file_basename(s->weights));
     if (s->is_model)
-        pare_buffer_printf(out, "\"file_bytes\":%llu,", (unsigned long long)s->file_bytes);
+        pare_buffer_printf(out, ",\"file_bytes\":%llu", (unsigned long long)s->file_bytes);
     else
         put_json_files(s, out);
     PareStatus st = put_metadata(s, out, err);
-    pare_buffer_printf(out, "\"tensors\":%zu,\"shared\":%zu,\"values\":%llu,\"bytes\":%llu,",
+    pare_buffer_printf(out, ",\"tensors\":%zu,\"shared\":%zu,\"values\":%llu,\"bytes\":%llu,",
                        t->tensors, t->shared, (unsigned long long)t->values,
                        (unsigned long long)t->bytes);
     put_json_formats(t, out);

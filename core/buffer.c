@@ -159,6 +159,21 @@ void pare_buffer_put_json_string(PareBuffer *b, const char *text, size_t size) {
     pare_buffer_putc(b, '"');
 }
 
+void pare_buffer_put_json_key(PareBuffer *b, const char *key) {
+    char last = b->size > 0 ? b->data[b->size - 1] : '{';
+    pare_buffer_puts(b, last == '{' ? "" : ",");
+    pare_buffer_put_json_string(b, key, strlen(key));
+    pare_buffer_putc(b, ':');
+}
+
+void pare_buffer_put_json_member(PareBuffer *b, const char *key, const char *text) {
+    pare_buffer_put_json_key(b, key);
+    if (text == NULL)
+        pare_buffer_puts(b, "null");
+    else
+        pare_buffer_put_json_string(b, text, strlen(text));
+}
+
 /* A program that embeds us may have set a locale whose decimal point is not a dot: whatever stands
  * between the digits becomes one. */
 static void put_number(PareBuffer *b, const char *text) {
@@ -199,6 +214,11 @@ void pare_buffer_put_json_double(PareBuffer *b, double v) {
             break;
     }
     put_number(b, text);
+}
+
+void pare_buffer_put_size(PareBuffer *b, uint64_t bytes) {
+    bool small = bytes < 1000000;
+    pare_buffer_printf(b, "%.1f %s", (double)bytes / (small ? 1e3 : 1e6), small ? "kB" : "MB");
 }
 
 PareStatus pare_buffer_ok(const PareBuffer *b, const char *what, PareError *err) {

@@ -33,9 +33,15 @@ void pare_buffer_put_f32(PareBuffer *b, float v);
 void pare_buffer_put_varint(PareBuffer *b, uint64_t v);
 /* Appends `text` as a JSON string with quotes, escaped; invalid UTF-8 becomes U+FFFD. */
 void pare_buffer_put_json_string(PareBuffer *b, const char *text, size_t size);
+/* `"key":` inside of a JSON object, behind a comma unless it is the first. */
+void pare_buffer_put_json_key(PareBuffer *b, const char *key);
+/* A member that is a string, or null where `text` is NULL. */
+void pare_buffer_put_json_member(PareBuffer *b, const char *key, const char *text);
 /* Shortest decimal that reads back as the same float/double; NaN and infinities as null. */
 void pare_buffer_put_json_float(PareBuffer *b, float v);
 void pare_buffer_put_json_double(PareBuffer *b, double v);
+/* For people: "12.3 kB", "4567.8 MB". */
+void pare_buffer_put_size(PareBuffer *b, uint64_t bytes);
 /* PARE_OK, or PARE_E_MEMORY naming `what` when an append failed. */
 PareStatus pare_buffer_ok(const PareBuffer *b, const char *what, PareError *err);
 /* Gives the bytes to the caller (pare_free) and empties the buffer. Never NULL unless failed. */

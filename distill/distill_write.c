@@ -10,14 +10,6 @@
 
 /* -- settings -- */
 
-static void put_text(PareBuffer *b, const char *name, const char *text) {
-    pare_buffer_printf(b, ",\"%s\":", name);
-    if (text)
-        pare_buffer_put_json_string(b, text, strlen(text));
-    else
-        pare_buffer_puts(b, "null");
-}
-
 static void put_number(PareBuffer *b, const char *name, double value) {
     pare_buffer_printf(b, ",\"%s\":", name);
     pare_buffer_put_json_double(b, value);
@@ -69,7 +61,7 @@ static void put_optimizer(const PareDistillOptions *o, PareBuffer *b) {
     static const char *const OPTIMIZERS[] = {"adamw", "adafactor", "sgd"};
     static const char *const SCHEDULES[] = {"constant", "linear", "cosine"};
     const PareOptimizerOptions *a = &o->optimizer;
-    put_text(b, "optimizer", OPTIMIZERS[a->kind]);
+    pare_buffer_put_json_member(b, "optimizer", OPTIMIZERS[a->kind]);
     put_number(b, "lr", o->rate);
     put_number(b, "weight_decay", a->weight_decay);
     put_number(b, "beta1", a->beta1);
@@ -81,7 +73,7 @@ static void put_optimizer(const PareDistillOptions *o, PareBuffer *b) {
     put_flag(b, "scale_parameter", a->scale_parameter);
     put_number(b, "average", a->average);
     put_number(b, "clip", o->clip);
-    put_text(b, "schedule", SCHEDULES[o->schedule.kind]);
+    pare_buffer_put_json_member(b, "schedule", SCHEDULES[o->schedule.kind]);
     put_count(b, "warmup_steps", o->schedule.warmup_steps);
     put_number(b, "warmup", o->schedule.warmup_share);
     put_number(b, "min_lr", o->schedule.min_ratio);
@@ -127,7 +119,7 @@ static PareStatus put_evaluation(PareDistill *j, PareBuffer *b) {
     PareStatus st = put_file(j, b, "validation", o->validation);
     pare_buffer_printf(b, ",\"validation_examples\":\"%016llx\"",
                        (unsigned long long)pare_examples_digest(j->validation));
-    put_text(b, "metric", pare_score_name(j->setup.metric));
+    pare_buffer_put_json_member(b, "metric", pare_score_name(j->setup.metric));
     put_count(b, "evaluate_every", o->evaluate_every);
     put_count(b, "patience", o->patience);
     put_flag(b, "keep_last", o->keep_last);
@@ -144,7 +136,7 @@ static PareStatus put_start(PareDistill *j, PareBuffer *b) {
     if (!st)
         st = put_file(j, b, "decoder", o->decoder);
     if (o->encoder) {
-        put_text(b, "share", SHARES[o->share]);
+        pare_buffer_put_json_member(b, "share", SHARES[o->share]);
         put_number(b, "decoder_start", (double)j->own.decoder_start);
         put_number(b, "eos", (double)j->own.eos.ids[0]);
         put_number(b, "pad", (double)j->own.pad);
@@ -165,7 +157,7 @@ PareStatus pare_distill_settings(PareDistill *j) {
         st = put_file(j, b, "student", o->student);
     if (!st)
         st = put_file(j, b, "data", o->data);
-    put_text(b, "layers", o->layers);
+    pare_buffer_put_json_member(b, "layers", o->layers);
     if (!st)
         st = put_start(j, b);
     pare_buffer_printf(b, ",\"examples\":\"%016llx\"",

@@ -129,6 +129,24 @@ static void expect_json(const char *text, size_t size, const char *expected) {
     pare_buffer_free(&b);
 }
 
+static void members_have_commas_between(void **state) {
+    (void)state;
+    PareBuffer b = {0};
+    pare_buffer_put_json_member(&b, "a", "1\"");
+    pare_buffer_put_json_key(&b, "b\n");
+    pare_buffer_puts(&b, "{");
+    pare_buffer_put_json_member(&b, "c", NULL);
+    pare_buffer_puts(&b, "}");
+    pare_buffer_put_json_member(&b, "d", "{");
+    pare_buffer_put_json_member(&b, "e", "");
+    assert_string_equal(b.data, "\"a\":\"1\\\"\",\"b\\n\":{\"c\":null},\"d\":\"{\",\"e\":\"\"");
+    pare_buffer_clear(&b);
+    pare_buffer_put_size(&b, 999949);
+    pare_buffer_put_size(&b, 1234567);
+    assert_string_equal(b.data, "999.9 kB1.2 MB");
+    pare_buffer_free(&b);
+}
+
 static void strings_are_escaped(void **state) {
     (void)state;
 #define CASE(text, expected) expect_json(text, sizeof text - 1, expected)
@@ -196,10 +214,10 @@ static void floats_are_short_and_exact(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(buffer_builds_text),         cmocka_unit_test(buffer_remembers_failure),
-        cmocka_unit_test(numbers_round_trip),         cmocka_unit_test(cursor_stays_bad),
-        cmocka_unit_test(bad_varints_are_refused),    cmocka_unit_test(strings_are_escaped),
-        cmocka_unit_test(floats_are_short_and_exact),
+        cmocka_unit_test(buffer_builds_text),          cmocka_unit_test(buffer_remembers_failure),
+        cmocka_unit_test(numbers_round_trip),          cmocka_unit_test(cursor_stays_bad),
+        cmocka_unit_test(bad_varints_are_refused),     cmocka_unit_test(strings_are_escaped),
+        cmocka_unit_test(members_have_commas_between), cmocka_unit_test(floats_are_short_and_exact),
     };
     return cmocka_run_group_tests_name("core: buffers and cursors", tests, NULL, NULL);
 }

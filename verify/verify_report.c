@@ -90,15 +90,10 @@ void pare_verify_write_table(const PareVerifyOptions *o, const PareVerifyReport 
 
 /* -- for programs -- */
 
-static void put_key(PareBuffer *out, const char *key) {
-    char last = out->size ? out->data[out->size - 1] : '{';
-    pare_buffer_printf(out, "%s\"%s\":", last == '{' || last == '[' ? "" : ",", key);
-}
-
 /* Ten digits: more than is measured, and few enough that another machine's log() or exp(), which
  * may differ in the last place, does not show. */
 static void put_number(PareBuffer *out, const char *key, double v) {
-    put_key(out, key);
+    pare_buffer_put_json_key(out, key);
     if (isfinite(v))
         pare_buffer_printf(out, "%.10g", v);
     else
@@ -106,20 +101,15 @@ static void put_number(PareBuffer *out, const char *key, double v) {
 }
 
 static void put_count(PareBuffer *out, const char *key, uint64_t v) {
-    put_key(out, key);
+    pare_buffer_put_json_key(out, key);
     pare_buffer_printf(out, "%" PRIu64, v);
-}
-
-static void put_text(PareBuffer *out, const char *key, const char *text) {
-    put_key(out, key);
-    pare_buffer_put_json_string(out, text, strlen(text));
 }
 
 static void put_scores(const PareVerifyReport *r, const PareVerifyScores *s, const char *name,
                        const char *file, PareBuffer *out) {
-    put_key(out, name);
+    pare_buffer_put_json_key(out, name);
     pare_buffer_putc(out, '{');
-    put_text(out, "file", pare_file_basename(file));
+    pare_buffer_put_json_member(out, "file", pare_file_basename(file));
     for (int m = 0; m < PARE_METRIC_COUNT; m++)
         if (r->has[m])
             put_number(out, pare_verify_metric_name((PareVerifyMetric)m), s->value[m]);
@@ -139,7 +129,7 @@ static void put_scores(const PareVerifyReport *r, const PareVerifyScores *s, con
 }
 
 static void put_json_drift(const PareDriftResult *d, PareBuffer *out) {
-    put_key(out, "drift");
+    pare_buffer_put_json_key(out, "drift");
     pare_buffer_putc(out, '{');
     put_number(out, "max_abs", d->max_abs);
     put_number(out, "mean_abs", d->mean_abs);
@@ -156,17 +146,17 @@ static void put_json_drift(const PareDriftResult *d, PareBuffer *out) {
 }
 
 static void put_limits(const PareVerifyOptions *o, const PareVerifyReport *r, PareBuffer *out) {
-    put_key(out, "limits");
+    pare_buffer_put_json_key(out, "limits");
     pare_buffer_putc(out, '{');
     for (int m = 0; m < PARE_METRIC_COUNT; m++) {
         if (!o->limits.set[m])
             continue;
         double drop = pare_verify_drop(r, (PareVerifyMetric)m);
-        put_key(out, pare_verify_metric_name((PareVerifyMetric)m));
+        pare_buffer_put_json_key(out, pare_verify_metric_name((PareVerifyMetric)m));
         pare_buffer_putc(out, '{');
         put_number(out, "limit", o->limits.drop[m]);
         put_number(out, "drop", drop);
-        put_key(out, "met");
+        pare_buffer_put_json_key(out, "met");
         pare_buffer_puts(out, drop <= o->limits.drop[m] ? "true" : "false");
         pare_buffer_putc(out, '}');
     }
@@ -176,7 +166,7 @@ static void put_limits(const PareVerifyOptions *o, const PareVerifyReport *r, Pa
 void pare_verify_write_json(const PareVerifyOptions *o, const PareVerifyReport *r,
                             PareBuffer *out) {
     pare_buffer_putc(out, '{');
-    put_text(out, "task", task_names[r->task]);
+    pare_buffer_put_json_member(out, "task", task_names[r->task]);
     put_count(out, "rows", r->rows);
     put_count(out, "cut", r->cut);
     if (r->task == PARE_TASK_LM)
