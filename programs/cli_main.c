@@ -20,6 +20,14 @@ void pare_cli_apply(const PareCliCommon *common) {
         pare_log_set_level(PARE_LOG_VERBOSE);
 }
 
+void pare_cli_warn(const char *lines) {
+    for (const char *at = lines; *at;) {
+        size_t size = strcspn(at, "\n");
+        pare_log_warn("%.*s", (int)size, at);
+        at += size + (at[size] != 0);
+    }
+}
+
 void pare_cli_print(const PareBuffer *text) {
     if (text->size)
         fwrite(text->data, 1, text->size, stdout);

@@ -43,6 +43,8 @@ typedef struct {
 
 void pare_cli_start(const char *program);
 void pare_cli_apply(const PareCliCommon *common);
+/* Warns of each line of a text. */
+void pare_cli_warn(const char *lines);
 /* Writes to standard output; a failure is kept and reported by pare_cli_end. */
 void pare_cli_print(const PareBuffer *text);
 /* Flushes standard output and returns the exit code; prints the message of a failure. */

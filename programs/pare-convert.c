@@ -1,7 +1,4 @@
 /* pare-convert: a checkpoint's folder to a .pare file. */
-#include <stdio.h>
-#include <string.h>
-
 #include "convert/convert.h"
 #include "core/log.h"
 #include "programs/cli_main.h"
@@ -12,15 +9,6 @@ typedef struct {
     bool dry_run, force, json;
     PareCliCommon common;
 } Settings;
-
-/* Warnings are lines; each goes out as one. */
-static void warn(const char *lines) {
-    for (const char *at = lines; *at;) {
-        size_t size = strcspn(at, "\n");
-        pare_log_warn("%.*s", (int)size, at);
-        at += size + (at[size] != 0);
-    }
-}
 
 static PareStatus convert(PareConvert *c, const Settings *s, PareError *err) {
     const PareConvertSummary *summary = pare_convert_summary(c);
@@ -41,7 +29,7 @@ static PareStatus run(Settings *s, PareError *err) {
         st = convert(c, s, err);
     if (st)
         goto done;
-    warn(pare_convert_summary(c)->warnings);
+    pare_cli_warn(pare_convert_summary(c)->warnings);
     if (s->dry_run || s->json) {
         pare_convert_describe(c, s->json, &text);
         st = pare_buffer_ok(&text, "the summary", err);

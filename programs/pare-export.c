@@ -1,7 +1,4 @@
 /* pare-export: a .pare file to a checkpoint's folder. */
-#include <stdio.h>
-#include <string.h>
-
 #include "convert/export.h"
 #include "core/log.h"
 #include "programs/cli_main.h"
@@ -12,15 +9,6 @@ typedef struct {
     bool dry_run, json, format_given;
     PareCliCommon common;
 } Settings;
-
-/* Notices are lines; each goes out as one. */
-static void warn(const char *lines) {
-    for (const char *at = lines; *at;) {
-        size_t size = strcspn(at, "\n");
-        pare_log_warn("%.*s", (int)size, at);
-        at += size + (at[size] != 0);
-    }
-}
 
 static PareStatus export_model(PareExport *e, const Settings *s, PareError *err) {
     const PareExportSummary *summary = pare_export_summary(e);
@@ -42,7 +30,7 @@ static PareStatus run(Settings *s, PareError *err) {
         st = export_model(e, s, err);
     if (st)
         goto done;
-    warn(pare_export_summary(e)->notices);
+    pare_cli_warn(pare_export_summary(e)->notices);
     if (s->dry_run || s->json) {
         pare_export_describe(e, s->json, &text);
         st = pare_buffer_ok(&text, "the summary", err);
