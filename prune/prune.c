@@ -1,83 +1,213 @@
-/* The stage: open, plan, describe, write. */
+/* The stage: open, plan, write. */
 #include "prune/prune.h"
 
 #include <string.h>
 
 #include "core/file.h"
-#include "core/hash.h"
 #include "core/json.h"
 #include "formats/pare_file.h"
-#include "prune/prune_options.h"
+#include "prune/prune_impl.h"
 #include "runtime/metadata.h"
 
-struct ParePrune {
-    ParePruneOptions o;
-    PareArena *arena;
-    PareModel *model;
-    ParePrunePlan plan;
-    PareSlices *slices;
-};
+/* -- what is refused before any work -- */
 
-static PareStatus read_plan(ParePrune *p, const char *hash, PareError *err) {
+typedef struct {
+    bool wrong;
+    const char *message;
+} Rule;
+
+static bool cuts_by_importance(const ParePruneOptions *o) {
+    return o->selection.heads > 0 || o->selection.units > 0 || o->selection.width > 0 ||
+           o->keep_layers || o->cut;
+}
+
+static PareStatus check_options(const ParePruneOptions *o, PareError *err) {
+    const PareSelection *s = &o->selection;
+    bool lists = o->heads || o->units || o->layers || o->sublayers || o->kv_heads || o->positions;
+    bool measures = !o->importance && (cuts_by_importance(o) || o->importance_out);
+    const Rule rules[] = {
+        {o->plan && (lists || cuts_by_importance(o) || o->vocabulary),
+         "--plan says all that is cut; give no other list, share, target or vocabulary with it"},
+        {s->heads >= 1 || s->units >= 1 || s->width >= 1 || s->min_kept >= 1,
+         "--heads, --ffn and --width must leave something, and --min-kept let something go: "
+         "expected less than 100%"},
+        {measures && pare_criterion_needs_data(o->criterion) && !o->data,
+         "this criterion needs labelled data: give --data FILE, or --criterion magnitude"},
+        {o->repair == PARE_REPAIR_YES && !o->data && !o->calibration,
+         "--repair needs data to look at: give --calibration FILE or --data FILE"},
+        {o->importance && o->iterations > 1,
+         "--iterations measures again what is left; --importance is only of the whole model"}};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].wrong)
+            return pare_error_set(err, PARE_E_USAGE, "%s", rules[i].message);
+    return PARE_OK;
+}
+
+/* An output that is an input, or stands in the way. */
+static PareStatus check_path(const ParePruneOptions *o, const char *path, PareError *err) {
+    const char *const inputs[] = {o->input, o->plan,        o->importance,
+                                  o->data,  o->calibration, o->vocabulary};
+    if (!path || !pare_file_exists(path))
+        return PARE_OK;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        if (inputs[i] && pare_file_same(inputs[i], path))
+            return pare_error_set(err, PARE_E_USAGE, "%s: the output is the input", path);
+    return o->force
+               ? PARE_OK
+               : pare_error_set(err, PARE_E_IO, "%s: exists already; --force replaces it", path);
+}
+
+static PareStatus check_paths(const ParePruneOptions *o, PareError *err) {
+    const char *const outputs[] = {o->output, o->plan_out, o->importance_out};
+    PareStatus st = PARE_OK;
+    for (int i = 0; i < 3 && !st; i++) {
+        st = check_path(o, outputs[i], err);
+        for (int k = 0; k < i && !st; k++)
+            if (outputs[i] && outputs[k] && strcmp(outputs[i], outputs[k]) == 0)
+                st = pare_error_set(err, PARE_E_USAGE, "%s: is named as output twice", outputs[i]);
+    }
+    return st;
+}
+
+/* -- the plan -- */
+
+static PareStatus read_plan(ParePrune *p) {
     const ParePruneOptions *o = &p->o;
     PareJsonDoc *doc = NULL;
-    if (o->heads || o->units || o->layers || o->sublayers || o->kv_heads || o->positions)
-        return pare_error_set(err, PARE_E_USAGE,
-                              "--plan says all that is cut; give no other list with it");
-    PareStatus st = pare_json_read(o->plan, &doc, err);
+    PareStatus st = pare_json_read(o->plan, &doc, p->err);
     const char *made_for = NULL;
     if (!st)
-        st = pare_json_get_string(pare_json_root(doc), "model_sha256", &made_for, o->plan, err);
-    if (!st && made_for && strcmp(made_for, hash) != 0)
-        st = pare_error_set(err, PARE_E_USAGE,
+        st = pare_json_get_string(pare_json_root(doc), "model_sha256", &made_for, o->plan, p->err);
+    if (!st && made_for && strcmp(made_for, p->sha256) != 0)
+        st = pare_error_set(p->err, PARE_E_USAGE,
                             "%s: the plan is for another model than %s (their SHA-256 differ); a "
                             "plan is applied once, to the model that it was made for",
                             o->plan, o->input);
     if (!st)
         st = pare_prune_plan_read(pare_json_root(doc), o->plan, pare_model_description(p->model),
-                                  p->arena, &p->plan, err);
+                                  p->arena, &p->plan, p->err);
     pare_json_free(doc);
     return st;
 }
 
-static PareStatus make_plan(ParePrune *p, PareError *err) {
-    char hash[PARE_SHA256_HEX_SIZE];
-    uint64_t bytes;
+static PareStatus choose_vocabulary(ParePrune *p) {
+    PareVocabularyOptions o = {.path = p->o.vocabulary,
+                               .format = p->o.reading.format,
+                               .limit = p->o.reading.limit,
+                               .max_size = p->o.vocabulary_size};
+    if (!o.path)
+        return PARE_OK;
+    o.progress = p->o.progress ? p->o.progress("vocabulary", 0) : NULL;
+    PareStatus st = pare_vocabulary_choose(p->model, &o, &p->plan, &p->vocabulary, p->err);
+    pare_progress_finish(o.progress);
+    return st;
+}
+
+/* What cannot be cut at all is refused before anything is measured. */
+static PareStatus try_slices(ParePrune *p) {
+    PareSlices *s = NULL;
+    PareStatus st = pare_slices_create(p->model, &p->plan, &s, p->err);
+    pare_slices_destroy(s);
+    return st;
+}
+
+static PareStatus measure_cost(ParePrune *p) {
     const PareDescription *d = pare_model_description(p->model);
-    PareStatus st = pare_file_sha256(p->o.input, &bytes, hash, err);
+    if (!p->o.predict && p->o.target_speedup <= 0)
+        return PARE_OK;
+    PareProgress *progress = p->o.progress ? p->o.progress("timing", pare_cost_steps(d)) : NULL;
+    PareStatus st = pare_cost_measure(d, p->o.format, p->o.threads, progress, &p->cost, p->err);
+    pare_progress_finish(progress);
+    return st;
+}
+
+static PareStatus make_plan(ParePrune *p) {
+    const PareDescription *d = pare_model_description(p->model);
+    PareStatus st = pare_prune_plan_whole(d, p->arena, &p->plan, p->err);
+    if (!st)
+        st = pare_prune_read_lists(&p->o, d, &p->plan, p->err);
+    if (!st)
+        st = try_slices(p);
+    if (!st)
+        st = choose_vocabulary(p);
+    if (!st)
+        st = pare_ties_read(p->model, p->arena, &p->ties, p->err);
+    if (!st)
+        st = measure_cost(p);
+    if (!st)
+        st = pare_prune_cut(p);
+    if (!st)
+        st = pare_prune_read_rest(&p->o, d, &p->plan, p->err);
+    return st ? st : pare_prune_tell_how(p);
+}
+
+static PareStatus save_plan(const ParePrune *p) {
+    PareBuffer text = {0};
+    PareOutput *out;
+    pare_prune_plan_write(&p->plan, pare_model_description(p->model), &text);
+    PareStatus st = pare_buffer_ok(&text, "the plan", p->err);
+    if (!st)
+        st = pare_output_open(p->o.plan_out, p->o.force, &out, p->err);
+    if (!st) {
+        st = pare_output_write(out, text.data, text.size, p->err);
+        if (st)
+            pare_output_abort(out);
+        else
+            st = pare_output_commit(out, p->err);
+    }
+    pare_buffer_free(&text);
+    return st;
+}
+
+/* Layers or stacks that had the same tensors may have been cut apart by a list. */
+static void warn_unshared(ParePrune *p) {
+    uint64_t bytes = pare_prune_unshared(p->slices);
+    char *text = bytes ? pare_arena_printf(p->arena,
+                                           "tensors that shared their values are cut differently "
+                                           "and no longer do: the file is %.1f MB larger for it",
+                                           (double)bytes / 1e6)
+                       : NULL;
+    if (text && p->o.warn)
+        p->o.warn(text);
+}
+
+static PareStatus prepare(ParePrune *p) {
+    uint64_t bytes;
+    PareStatus st = pare_model_open(p->o.input, &p->model, p->err);
+    if (!st)
+        st = pare_file_sha256(p->o.input, &bytes, p->sha256, p->err);
     if (!st && p->o.plan)
-        st = read_plan(p, hash, err);
-    else if (!st)
-        st = pare_prune_plan_whole(d, p->arena, &p->plan, err);
+        st = read_plan(p);
+    if (!st && p->o.plan && p->selects)
+        st = try_slices(p);
+    if (!st && p->o.plan)
+        st = measure_cost(p);
     if (!st && !p->o.plan)
-        st = pare_prune_read_options(&p->o, d, &p->plan, err);
-    memcpy(p->plan.model_sha256, hash, sizeof hash);
-    for (int s = 0; s < PARE_STACKS && !st; s++)
-        if (d->stacks[s].present && !p->plan.stacks[s].vocabulary.all)
-            st = pare_error_set(err, PARE_E_UNSUPPORTED,
-                                "%s: cuts the vocabulary; the tokenizer and special tokens would "
-                                "no longer fit, and are not rewritten",
-                                p->o.plan);
-    return st ? st : pare_slices_create(p->model, &p->plan, &p->slices, err);
+        st = make_plan(p);
+    memcpy(p->plan.model_sha256, p->sha256, sizeof p->sha256);
+    if (!st)
+        st = pare_slices_create(p->model, &p->plan, &p->slices, p->err);
+    if (!st)
+        warn_unshared(p);
+    return st || !p->o.plan_out ? st : save_plan(p);
 }
 
 PareStatus pare_prune_open(const ParePruneOptions *o, ParePrune **out, PareError *err) {
     *out = NULL;
+    PareStatus st = check_options(o, err);
+    if (!st)
+        st = check_paths(o, err);
+    if (st)
+        return st;
     ParePrune *p = pare_alloc(1, sizeof *p);
     if (!p || !(p->arena = pare_arena_create(0))) {
         pare_prune_close(p);
         return pare_memory_error(err, "pruning");
     }
     p->o = *o;
-    PareStatus st = PARE_OK;
-    if (o->output && pare_file_exists(o->output) && pare_file_same(o->input, o->output))
-        st = pare_error_set(err, PARE_E_USAGE, "%s: the output is the input", o->output);
-    else if (o->output && pare_file_exists(o->output) && !o->force)
-        st = pare_error_set(err, PARE_E_IO, "%s: exists already; --force replaces it", o->output);
-    if (!st)
-        st = pare_model_open(o->input, &p->model, err);
-    if (!st)
-        st = make_plan(p, err);
+    p->err = err;
+    p->selects = cuts_by_importance(o) || o->importance_out;
+    st = prepare(p);
     if (st)
         pare_prune_close(p);
     else
@@ -88,93 +218,20 @@ PareStatus pare_prune_open(const ParePruneOptions *o, ParePrune **out, PareError
 void pare_prune_close(ParePrune *p) {
     if (!p)
         return;
+    pare_cost_destroy(p->cost);
+    pare_repair_destroy(p->repair);
+    pare_weights_destroy(p->original);
+    pare_prune_data_close(&p->data);
+    pare_prune_data_close(&p->calibration);
     pare_slices_destroy(p->slices);
     pare_model_close(p->model);
     pare_arena_destroy(p->arena);
     pare_free(p);
 }
 
-void pare_prune_write_plan(const ParePrune *p, PareBuffer *out) {
-    pare_prune_plan_write(&p->plan, pare_model_description(p->model), out);
-}
-
-size_t pare_prune_tensors(const ParePrune *p) {
-    return pare_slices_slots(p->slices)->count;
-}
-
-/* -- describing -- */
-
-static uint64_t elements_of(const PareSlot *s) {
-    return s->shape[0] * (s->dims == 2 ? s->shape[1] : 1);
-}
-
-static uint64_t parameters_after(const ParePrune *p) {
-    const PareSlots *slots = pare_slices_slots(p->slices);
-    uint64_t sum = 0;
-    for (size_t i = 0; i < slots->count; i++)
-        sum += pare_slices_shared(p->slices, i) == i ? elements_of(&slots->items[i]) : 0;
-    return sum;
-}
-
-static uint64_t parameters_before(const ParePrune *p) {
-    const PareFile *f = pare_model_file(p->model);
-    const PareSlots *slots = pare_model_slots(p->model);
-    uint64_t sum = 0;
-    for (size_t i = 0; i < slots->count; i++)
-        sum +=
-            pare_file_find(f, slots->items[i].name)->alias_of ? 0 : elements_of(&slots->items[i]);
-    return sum;
-}
-
-static void put_block(PareBuffer *out, const char *name, const PareAttentionShape *a,
-                      const PareAttentionShape *before) {
-    if (before->heads)
-        pare_buffer_printf(out, "  %s %u/%u heads, %u/%u key/value", name, a->heads, before->heads,
-                           a->kv_heads, before->kv_heads);
-}
-
-static void put_stack(const ParePrune *p, int s, PareBuffer *out) {
-    static const char *const NAMES[PARE_STACKS] = {"encoder", "decoder"};
-    const PareStack *before = &pare_model_description(p->model)->stacks[s];
-    const PareStack *after = &pare_slices_description(p->slices)->stacks[s];
-    if (!before->present)
-        return;
-    pare_buffer_printf(out, "%s: %u of %u layers, width %u/%u, vocabulary %u/%u\n", NAMES[s],
-                       after->layer_count, before->layer_count, after->width, before->width,
-                       after->vocabulary, before->vocabulary);
-    for (uint32_t l = 0; l < after->layer_count; l++) {
-        uint32_t number = p->plan.stacks[s].layers[l].layer;
-        const PareLayerShape *old = &before->layers[number], *new = &after->layers[l];
-        pare_buffer_printf(out, "  layer %-3u", number);
-        put_block(out, "self", &new->self, &old->self);
-        put_block(out, "cross", &new->cross, &old->cross);
-        if (old->ffn)
-            pare_buffer_printf(out, "  ffn %u/%u", new->ffn, old->ffn);
-        pare_buffer_puts(out, "\n");
-    }
-}
-
-PareStatus pare_prune_describe(const ParePrune *p, bool json, PareBuffer *out, PareError *err) {
-    unsigned long long before = parameters_before(p), after = parameters_after(p);
-    if (json) {
-        pare_buffer_printf(out, "{\"parameters_before\":%llu,\"parameters_after\":%llu,", before,
-                           after);
-        pare_buffer_puts(out, "\"description\":");
-        pare_description_write(pare_slices_description(p->slices), out);
-        pare_buffer_puts(out, "}\n");
-        return pare_buffer_ok(out, "the plan", err);
-    }
-    for (int s = 0; s < PARE_STACKS; s++)
-        put_stack(p, s, out);
-    pare_buffer_printf(out, "parameters: %llu of %llu (%.1f %%), %.1f MB as F32\n", after, before,
-                       before ? 100.0 * (double)after / (double)before : 0,
-                       (double)after * sizeof(float) / 1e6);
-    return pare_buffer_ok(out, "the plan", err);
-}
-
 /* -- writing -- */
 
-static PareStatus write_slot(const ParePrune *p, PareFileWriter *w, size_t i, PareError *err) {
+static PareStatus write_slot(const ParePrune *p, PareFileWriter *w, size_t i) {
     const PareSlots *slots = pare_slices_slots(p->slices);
     const PareSlot *s = &slots->items[i];
     size_t shared = pare_slices_shared(p->slices, i);
@@ -185,51 +242,83 @@ static PareStatus write_slot(const ParePrune *p, PareFileWriter *w, size_t i, Pa
                         .shape = {s->shape[0], s->shape[1]},
                         .axes = {s->axes[0], s->axes[1]}};
     if (shared != i)
-        return pare_file_writer_alias(w, &t, slots->items[shared].name, err);
-    float *values = pare_alloc((size_t)elements_of(s), sizeof *values);
+        return pare_file_writer_alias(w, &t, slots->items[shared].name, p->err);
+    const float *repaired = p->repair ? pare_repair_values(p->repair, i) : NULL;
+    if (repaired)
+        return pare_file_writer_tensor(w, &t, repaired, p->err);
+    float *values =
+        pare_alloc((size_t)(s->shape[0] * (s->dims == 2 ? s->shape[1] : 1)), sizeof *values);
     if (!values)
-        return pare_memory_error(err, s->name);
-    PareStatus st = pare_slices_read(p->slices, i, values, err);
+        return pare_memory_error(p->err, s->name);
+    PareStatus st = pare_slices_read(p->slices, i, values, p->err);
     if (!st)
-        st = pare_file_writer_tensor(w, &t, values, err);
+        st = pare_file_writer_tensor(w, &t, values, p->err);
     pare_free(values);
     return st;
 }
 
-static PareStatus write_sections(const ParePrune *p, PareFileWriter *w, PareError *err) {
-    PareBuffer plan = {0}, metadata = {0};
+/* The metadata, and the tokenizer as it was or as a smaller vocabulary needs it. */
+static PareStatus make_sections(const ParePrune *p, PareBuffer *metadata, PareBuffer *tokenizer) {
+    PareBuffer how = {0}, appended = {0};
     const void *bytes;
     size_t size;
-    pare_buffer_puts(&plan, "{\"plan\":");
-    pare_prune_write_plan(p, &plan);
-    pare_buffer_puts(&plan, "}");
-    PareStatus st = pare_buffer_ok(&plan, "the plan", err);
+    PareStatus st = pare_prune_provenance(p, &how, p->err);
     if (!st)
-        st = pare_metadata_append(p->model, "prune", plan.data, pare_slices_description(p->slices),
-                                  &metadata, err);
+        st = pare_metadata_append(p->model, "prune", how.data, pare_slices_description(p->slices),
+                                  &appended, p->err);
+    if (!st && pare_vocabulary_is_cut(&p->plan, pare_model_description(p->model))) {
+        st = pare_vocabulary_rewrite(p->model, &p->plan, &appended, metadata, tokenizer, p->err);
+    } else if (!st) {
+        pare_buffer_append(metadata, appended.data, appended.size);
+        if (pare_file_section(pare_model_file(p->model), PARE_SECTION_TOKENIZER, &bytes, &size))
+            pare_buffer_append(tokenizer, bytes, size);
+    }
+    pare_buffer_free(&how);
+    pare_buffer_free(&appended);
     if (!st)
-        st = pare_file_writer_section(w, PARE_SECTION_METADATA, metadata.data, metadata.size, err);
-    if (!st && pare_file_section(pare_model_file(p->model), PARE_SECTION_TOKENIZER, &bytes, &size))
-        st = pare_file_writer_section(w, PARE_SECTION_TOKENIZER, bytes, size, err);
-    pare_buffer_free(&plan);
+        st = pare_buffer_ok(metadata, "metadata", p->err);
+    return st ? st : pare_buffer_ok(tokenizer, "the tokenizer", p->err);
+}
+
+static PareStatus write_sections(const ParePrune *p, PareFileWriter *w) {
+    PareBuffer metadata = {0}, tokenizer = {0};
+    PareStatus st = make_sections(p, &metadata, &tokenizer);
+    if (!st)
+        st = pare_file_writer_section(w, PARE_SECTION_METADATA, metadata.data, metadata.size,
+                                      p->err);
+    if (!st && tokenizer.size)
+        st = pare_file_writer_section(w, PARE_SECTION_TOKENIZER, tokenizer.data, tokenizer.size,
+                                      p->err);
     pare_buffer_free(&metadata);
+    pare_buffer_free(&tokenizer);
     return st;
 }
 
-PareStatus pare_prune_apply(ParePrune *p, PareProgress *progress, PareError *err) {
+static PareStatus write_model(ParePrune *p) {
     PareFileWriter *w = NULL;
-    PareStatus st = pare_file_writer_open(p->o.output, p->o.force, &w, err);
-    for (size_t i = 0; i < pare_prune_tensors(p) && !st; i++) {
-        st = write_slot(p, w, i, err);
+    size_t count = pare_slices_slots(p->slices)->count;
+    PareStatus st = pare_file_writer_open(p->o.output, p->o.force, &w, p->err);
+    PareProgress *progress = !st && p->o.progress ? p->o.progress("pruning", count) : NULL;
+    for (size_t i = 0; i < count && !st; i++) {
+        st = write_slot(p, w, i);
         pare_progress_update(progress, i + 1, NULL);
         if (!st)
-            st = pare_interrupt_check(err);
+            st = pare_interrupt_check(p->err);
     }
+    pare_progress_finish(progress);
     if (!st)
-        st = write_sections(p, w, err);
+        st = write_sections(p, w);
     if (st) {
         pare_file_writer_abort(w);
         return st;
     }
-    return pare_file_writer_commit(w, err);
+    return pare_file_writer_commit(w, p->err);
+}
+
+PareStatus pare_prune_apply(ParePrune *p, PareError *err) {
+    p->err = err;
+    PareStatus st = pare_prune_repairs(p) ? pare_prune_repair(p, &p->plan, &p->repair) : PARE_OK;
+    pare_weights_destroy(p->original);
+    p->original = NULL;
+    return st ? st : write_model(p);
 }

@@ -44,6 +44,7 @@ typedef struct {
 typedef struct {
     ParePlannedStack stacks[PARE_STACKS];
     char model_sha256[65]; /* of the file that it is for; "" not known */
+    const char *made_by;   /* how it was made, a JSON object as text; NULL: not told */
     PareArena *arena;      /* borrowed: owns the lists */
 } ParePrunePlan;
 

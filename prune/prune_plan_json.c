@@ -1,6 +1,6 @@
 /* Plans as JSON, both ways:
  *
- *   {"pare_plan": 1, "model_sha256": "…",
+ *   {"pare_plan": 1, "model_sha256": "…", "made_by": {…},
  *    "encoder": {"width": [...], "vocabulary": [...], "positions": n,
  *                "layers": [{"layer": 0, "self": {"heads": [0, 2], "kv": [...], "kv_merged": n},
  *                            "cross": {…}, "ffn": [...]}, …]},
@@ -55,6 +55,8 @@ void pare_prune_plan_write(const ParePrunePlan *p, const PareDescription *d, Par
     pare_buffer_puts(out, "{\"pare_plan\":1");
     if (p->model_sha256[0])
         pare_buffer_printf(out, ",\"model_sha256\":\"%s\"", p->model_sha256);
+    if (p->made_by)
+        pare_buffer_printf(out, ",\n\"made_by\":%s", p->made_by);
     for (int s = 0; s < PARE_STACKS; s++) {
         const ParePlannedStack *k = &p->stacks[s];
         bool comma = false;
@@ -209,9 +211,22 @@ static PareStatus read_stack(const Reader *r, const PareJson *object, int s) {
     return st ? st : read_layers(r, pare_json_get_set(object, "layers"), s);
 }
 
+/* Kept as it is, for the provenance of what is made with the plan. */
+static PareStatus read_origin(const Reader *r, const PareJson *object) {
+    if (!object)
+        return PARE_OK;
+    if (!pare_json_is_object(object))
+        return pare_error_set(r->err, PARE_E_FORMAT, "%s: \"made_by\" must be an object", r->where);
+    char *text = pare_json_print(object);
+    r->plan->made_by = text ? pare_arena_strdup(r->plan->arena, text) : NULL;
+    pare_free(text);
+    return r->plan->made_by ? PARE_OK : pare_memory_error(r->err, "a plan");
+}
+
 PareStatus pare_prune_plan_read(const PareJson *object, const char *where, const PareDescription *d,
                                 PareArena *arena, ParePrunePlan *out, PareError *err) {
-    static const char *const KNOWN[] = {"pare_plan", "model_sha256", "encoder", "decoder", NULL};
+    static const char *const KNOWN[] = {"pare_plan", "model_sha256", "made_by",
+                                        "encoder",   "decoder",      NULL};
     Reader r = {where, d, out, err};
     const char *hash = NULL;
     int64_t version = 0;
@@ -229,6 +244,8 @@ PareStatus pare_prune_plan_read(const PareJson *object, const char *where, const
         memcpy(out->model_sha256, hash, sizeof out->model_sha256);
     else if (!st && hash)
         st = pare_error_set(err, PARE_E_FORMAT, "%s: \"model_sha256\" is no SHA-256", where);
+    if (!st)
+        st = read_origin(&r, pare_json_get_set(object, "made_by"));
     for (int s = 0; s < PARE_STACKS && !st; s++)
         st = read_stack(&r, pare_json_get_set(object, STACKS[s]), s);
     return st ? st : pare_prune_plan_check(out, d, err);

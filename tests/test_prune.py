@@ -151,10 +151,6 @@ def bad():
     plan["encoder"]["layers"][1]["self"]["heads"] = [2, 1]
     json.dump(plan, open("bad.json", "w"))
     refused("must ascend", "m.pare", "-o", "x.pare", "--plan", "bad.json")
-    plan = json.load(open("plan.json"))
-    plan["encoder"]["vocabulary"] = list(range(50))
-    json.dump(plan, open("bad.json", "w"))
-    refused("cuts the vocabulary", "m.pare", "-o", "x.pare", "--plan", "bad.json")
     json.dump({}, open("bad.json", "w"))
     refused("this is no plan", "m.pare", "-o", "x.pare", "--plan", "bad.json")
 

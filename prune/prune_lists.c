@@ -1,5 +1,5 @@
 /* Lists of heads, units, layers and sublayers. */
-#include "prune/prune_options.h"
+#include "prune/prune_impl.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -192,8 +192,8 @@ static PareStatus merge_kv(const ParePruneOptions *o, const PareDescription *d, 
     return st;
 }
 
-PareStatus pare_prune_read_options(const ParePruneOptions *o, const PareDescription *d,
-                                   ParePrunePlan *plan, PareError *err) {
+PareStatus pare_prune_read_lists(const ParePruneOptions *o, const PareDescription *d,
+                                 ParePrunePlan *plan, PareError *err) {
     PareStatus st = PARE_OK;
     Reader r = {.d = d, .plan = plan, .err = err};
 #define OPTION(name, value) (r.option = (name), r.text = r.at = (value), (value) != NULL)
@@ -206,8 +206,14 @@ PareStatus pare_prune_read_options(const ParePruneOptions *o, const PareDescript
     if (!st && OPTION("--drop-layers", o->layers)) /* last: places count the original layers */
         st = read_layers(&r);
 #undef OPTION
-    if (!st && o->kv_heads)
-        st = merge_kv(o, d, plan, err);
+    if (!st)
+        st = pare_select_follow_heads(d, plan, err);
+    return st ? st : pare_prune_plan_check(plan, d, err);
+}
+
+PareStatus pare_prune_read_rest(const ParePruneOptions *o, const PareDescription *d,
+                                ParePrunePlan *plan, PareError *err) {
+    PareStatus st = o->kv_heads ? merge_kv(o, d, plan, err) : PARE_OK;
     for (int s = 0; s < PARE_STACKS && !st && o->positions; s++)
         if (d->stacks[s].present && d->stacks[s].positions) {
             if (o->positions > d->stacks[s].positions)
