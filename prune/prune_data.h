@@ -28,7 +28,9 @@ typedef struct {
 } ParePruneData;
 
 /* Opens `o->path` for the task of the model's head; data of another task are refused, with what
- * was found and expected. The pruned versions of `m` read the same examples. */
+ * was found and expected. Heads that nothing is trained with (span, none) have data without labels
+ * only: texts or token ids, for criteria without a loss and for repair. The pruned versions of `m`
+ * read the same examples. */
 PareStatus pare_prune_data_open(const PareModel *m, const ParePruneDataOptions *o,
                                 ParePruneData *out, PareError *err);
 void pare_prune_data_close(ParePruneData *d); /* a zeroed one is allowed */

@@ -385,6 +385,10 @@ static void test_json_pair(void **state) {
     assert_null(b.found.stacks[PARE_ENCODER].layers[1].ffn);
     text = written(&b);
     check_hostile(&b, text, "null", "[]", "must be null: the model has no such sublayer");
+    /* And one that has the sublayer needs them. */
+    b.weights->description.stacks[PARE_ENCODER].layers[1].ffn = 3;
+    assert_int_equal(read_back(&b, text), PARE_E_FORMAT);
+    assert_non_null(strstr(b.err.message, "\"ffn\" of layer 1 of the encoder must be a list"));
     pare_free(text);
     bench_close(&b);
 }
