@@ -1,7 +1,5 @@
-"""What the tests of pare-distill share: running programs, fixtures, and counting checks.
-
-They run in the root of the repository; programs are in $PARE_BIN. Everything is made in a folder of
-its own, which is gone at the end.
+"""What the tests of pare-distill share: fixtures, and a folder in which all is made and programs
+run, which is gone at the end.
 """
 
 import atexit
@@ -12,25 +10,12 @@ import shutil
 import subprocess
 import tempfile
 
-PROGRAMS = os.path.abspath(os.environ.get("PARE_BIN", "build/bin"))
+import harness
+from harness import check, command, finish  # noqa: F401 (for those who import this)
+
 ROOT = os.getcwd()
 FOLDER = tempfile.mkdtemp(prefix="distill-")
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
-counts = {"passed": 0, "failed": 0}
-
-
-def check(what, condition, more=""):
-    if condition:
-        counts["passed"] += 1
-    else:
-        counts["failed"] += 1
-        print(f"FAILED: {what} {more}".rstrip(), flush=True)
-    return bool(condition)
-
-
-def finish():
-    print(f"{counts['passed']} passed, {counts['failed']} failed")
-    raise SystemExit(counts["failed"] > 0)
 
 
 def path(name):
@@ -46,14 +31,9 @@ def exists(name):
     return os.path.exists(path(name))
 
 
-def command(program, *arguments):
-    return [os.path.join(PROGRAMS, program), *map(str, arguments)]
-
-
 def run(program, *arguments, **more):
     """Runs a program in the test's folder."""
-    return subprocess.run(command(program, *arguments), capture_output=True, text=True, check=False,
-                          cwd=FOLDER, stdin=subprocess.DEVNULL, encoding="utf-8", **more)
+    return harness.run(program, *arguments, cwd=FOLDER, stdin=subprocess.DEVNULL, **more)
 
 
 def succeeds(what, program, *arguments, **more):

@@ -4,71 +4,8 @@
 #
 #   tests/test_bad_input.sh            PARE_BIN=FOLDER says where the programs are (build/bin)
 
-set -u
-export LC_ALL=C
-cd "$(dirname "$0")/.." || exit 1
-goldens=$PWD/tests/data/goldens samples=$PWD/samples make=$PWD/tests/bad_input.py
-bin=$(cd "${PARE_BIN:-build/bin}" 2>/dev/null && pwd) || bin=/nonexistent
-for program in pare-convert pare-info pare-quantize pare-run pare-verify; do
-    if [ ! -x "$bin/$program" ]; then
-        echo "$program was not built"
-        exit 77
-    fi
-done
-PATH=$bin:$PATH
-dir=$(mktemp -d) || exit 1
-trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-mkdir "$dir/work"
-cd "$dir/work" || exit 1
-out=$dir/out err=$dir/err
-passed=0 failed=0 skipped=0
-
-result() { # ok or not, what
-    if [ "$1" = ok ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "failed: $2"
-        sed 's/^/    /' "$err"
-    fi
-}
-
-skip() { # what, why
-    skipped=$((skipped + 1))
-    echo "skipped: $1: $2"
-}
-
-# Names, kinds, links and states of all there is: a file that was written or replaced has another
-# time of change. (Reading all of them each time takes minutes.)
-everything() {
-    find . \( -type d -printf '%p %y\n' -o -printf '%p %y %l %i %s %C@\n' \) | sort
-}
-
-# refused CODE PATTERN COMMAND...: that exit code, one line on standard error that begins with the
-# program's name and matches the pattern (behind it "Try …" for wrong usage), and nothing changed.
-# Variables: input (its standard input), loud (standard output may hold something).
-input=/dev/null loud=
-refused() {
-    local code=$1 pattern=$2 before rc why='' lines=1
-    shift 2
-    before=$(everything)
-    "$@" >"$out" 2>"$err" <"$input"
-    rc=$?
-    [ "$code" = 2 ] && lines=2
-    [ $rc = "$code" ] || why="exit code $rc, expected $code"
-    [ "$(wc -l <"$err")" = $lines ] || why="$why; expected $lines line(s) on standard error"
-    head -n 1 "$err" | grep -qE -- "^pare-[a-z]+: .*($pattern)" || why="$why; expected: $pattern"
-    [ $lines = 1 ] || sed -n 2p "$err" | grep -q "^Try 'pare-" || why="$why; expected: Try"
-    [ -n "$loud" ] || [ ! -s "$out" ] || why="$why; printed: $(head -c 100 "$out")"
-    [ "$before" = "$(everything)" ] ||
-        why="$why; files changed: $(diff <(echo "$before") <(everything) | head -n 3)"
-    if [ -z "$why" ]; then result ok; else result not "$* ($why)"; fi
-    rm -rf x x.pare
-}
-
-works() { # command...
-    if "$@" >"$out" 2>"$err" <"$input"; then result ok; else result not "$* (exit code $?)"; fi
-}
+. "$(dirname "$0")/harness.sh" || exit 1
+begin pare-convert pare-info pare-quantize pare-run pare-verify
 
 says() { # pattern of the last standard error, what
     if grep -qE -- "$1" "$err"; then result ok; else result not "$2"; fi
@@ -348,12 +285,7 @@ done
 mkdir readonly
 cp small.pare readonly/old.pare
 chmod a-w readonly
-user=(env)
-if [ "$(id -u)" = 0 ]; then
-    rights=-dac_override,-dac_read_search
-    user=(setpriv --inh-caps=$rights --bounding-set=$rights)
-fi
-if "${user[@]}" true 2>/dev/null && ! "${user[@]}" touch readonly/x 2>/dev/null; then
+if give_up_rights readonly; then
     for target in readonly/x readonly/old.pare; do
         refused 1 "$target: cannot create: Permission denied" \
             "${user[@]}" pare-convert c -o $target --force
@@ -377,7 +309,6 @@ for target in nowhere/x small.pare/x /proc/x; do
 done
 
 # no room: a limit on the size of files, a small filesystem, a stream that is full
-limited() { (ulimit -f 64 && "$@"); }
 yes 'set an alarm' | head -n 6000 >many
 cp small.pare old.pare
 for target in x old.pare; do
@@ -436,10 +367,6 @@ if [ "$(find . -name '*both*' | wc -l)" = 3 ]; then result ok; else result not "
 
 # ---- Ctrl-C -------------------------------------------------------------------------------------
 
-interrupted() { # what appears when it is at work, command
-    python3 "$make" interrupt "$@" >"$dir/code"
-    return "$(cat "$dir/code")"
-}
 mkdir big
 python3 "$make" big big
 cp small.pare big/old.pare
@@ -457,5 +384,4 @@ refused 1 'interrupted' interrupted '' pare-run classify intent.pare -o x
 refused 1 'interrupted' interrupted '' pare-run tokenize intent.pare
 refused 1 'interrupted' interrupted '' pare-verify -r intent.pare -d - intent8.pare
 
-echo "$passed passed, $failed failed${skipped:+, $skipped skipped}"
-[ $failed = 0 ]
+finish

@@ -4,31 +4,9 @@
 #
 #   tests/test_convert.sh            PARE_BIN=FOLDER says where the programs are (build/bin)
 
-set -u
-export LC_ALL=C
-cd "$(dirname "$0")/.." || exit 1
-goldens=$PWD/tests/data/goldens
-bin=$(cd "${PARE_BIN:-build/bin}" 2>/dev/null && pwd) || bin=/nonexistent
-if [ ! -x "$bin/pare-convert" ]; then
-    echo "pare-convert was not built"
-    exit 77
-fi
-dir=$(mktemp -d) || exit 1
-trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-passed=0 failed=0
-
-check() { # what, command...
-    local what=$1
-    shift
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "failed: $what"
-        [ ! -s err ] || sed 's/^/    /' err
-    fi
-}
+. "$(dirname "$0")/harness.sh" || exit 1
+begin pare-convert pare-info
+err=err
 
 # refused CODE SENTENCE ARGUMENT...: that exit code, that part of a sentence in one line, and the
 # folder holds what it held before.
@@ -168,5 +146,4 @@ if [ -x "$bin/pare" ]; then
     check "pare alone" [ $? = 2 ]
 fi
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish

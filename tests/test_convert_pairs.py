@@ -4,27 +4,11 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 
+from harness import check, finish, run
+
 GOLDENS = "tests/data/goldens"
-PROGRAMS = os.environ.get("PARE_BIN", "build/bin")
-passed = failed = 0
-
-
-def check(what, condition, detail=""):
-    global passed, failed
-    if condition:
-        passed += 1
-    else:
-        failed += 1
-        print("FAILED: " + what, detail)
-
-
-def run(program, *arguments):
-    return subprocess.run([os.path.join(PROGRAMS, program), *arguments], capture_output=True,
-                          text=True, check=False, encoding="utf-8")
 
 
 def altered(scratch, golden, change):
@@ -97,9 +81,8 @@ def main():
     check("the way back is refused",
           r.returncode == 1 and '"encoder-decoder", which cannot be exported' in r.stderr, r.stderr)
     shutil.rmtree(scratch)
-    print(f"{passed} passed, {failed} failed")
-    return failed > 0
+    finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

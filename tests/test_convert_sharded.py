@@ -6,27 +6,11 @@ import json
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import tempfile
 
+from harness import check, finish, run
+
 GOLDEN = "tests/data/goldens/v5-bert-cls"
-PROGRAMS = os.environ.get("PARE_BIN", "build/bin")
-passed = failed = 0
-
-
-def check(what, condition):
-    global passed, failed
-    if condition:
-        passed += 1
-    else:
-        failed += 1
-        print("FAILED: " + what)
-
-
-def run(program, *arguments):
-    return subprocess.run([os.path.join(PROGRAMS, program), *arguments], capture_output=True,
-                          text=True, check=False, encoding="utf-8")
 
 
 def read_safetensors(path):
@@ -118,5 +102,4 @@ with tempfile.TemporaryDirectory() as top:
     got = json.loads(run("pare-info", "--json", odd).stdout)
     check("... as JSON", len(got["warnings"]) == 1 and "total_size" in got["warnings"][0])
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+finish()

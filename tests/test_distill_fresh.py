@@ -7,37 +7,18 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__))))
-import read_pare  # noqa: E402
+import read_pare
+from harness import check, finish, run
 
 GOLDENS = "tests/data/goldens"
-PROGRAMS = os.environ.get("PARE_BIN", "build/bin")
 SCRATCH = tempfile.mkdtemp()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [f"w{i}" for i in range(5, 96)]
-passed = failed = 0
-
-
-def check(what, condition, detail=""):
-    global passed, failed
-    if condition:
-        passed += 1
-    else:
-        failed += 1
-        print("FAILED: " + what, detail)
 
 
 def at(name):
     return os.path.join(SCRATCH, name)
-
-
-def run(program, *arguments, text=None):
-    return subprocess.run([os.path.join(PROGRAMS, program), *map(str, arguments)], input=text,
-                          capture_output=True, text=True, check=False, encoding="utf-8")
 
 
 def convert(golden, name, vocabulary=None):
@@ -215,7 +196,7 @@ def test_training(decoder, gpt):
         check(f"{name}: is quantized", r.returncode == 0, r.stderr)
         for model in (f"{name}.pare", f"{name}-int8.pare"):
             r = run("pare-run", "generate", at(model), "--ids", "--max-length", 8,
-                    text="[2, 11, 12, 13, 3]\n[2, 20, 21, 3]\n")
+                    input="[2, 11, 12, 13, 3]\n[2, 20, 21, 3]\n")
             check(f"{model} generates", r.returncode == 0 and len(r.stdout.splitlines()) == 2,
                   r.stderr + r.stdout)
         r = run("pare-run", "--self-test", at(f"{name}-int8.pare"))
@@ -238,7 +219,7 @@ def test_tokenizers():
     g = s[None]["generation"]
     check("[CLS], [SEP] and [PAD]", (g["decoder_start_token_id"], g["pad_token_id"]) == (2, 0) and
           g["eos_token_id"] in (3, [3]), g)
-    r = run("pare-run", "generate", at("text.pare"), "--max-length", 6, text="w11 w12 w13\n")
+    r = run("pare-run", "generate", at("text.pare"), "--max-length", 6, input="w11 w12 w13\n")
     check("it writes texts", r.returncode == 0 and r.stdout.count("\n") == 1, r.stderr)
     r = run("pare-quantize", at("text.pare"), "--to", "int8", "-o", at("text-int8.pare"))
     check("it is quantized", r.returncode == 0, r.stderr)
@@ -314,7 +295,7 @@ def test_config(teacher, seq2seq):
     # tokens, positions, types, norm; two layers; pooler and classifier
     expected = 24 * (96 + 64 + 2 + 2) + 2 * (4 * 24 * 25 + 48 * 25 + 24 * 49 + 96) + 24 * 25 + 75
     check("its size", report["parameters"] == expected, (report, expected))
-    r = run("pare-run", "logits", at("narrow.pare"), "--ids", text="[2, 5, 3]\n")
+    r = run("pare-run", "logits", at("narrow.pare"), "--ids", input="[2, 5, 3]\n")
     check("it runs", r.returncode == 0, r.stderr)
     info = json.loads(run("pare-info", "--json", teacher).stdout)
     distill("whole.pare", *with_config(info), "--data", data, "--steps", 1)
@@ -351,7 +332,7 @@ def test_widths(decoder):
     s = read(at("uneven.pare"))
     check("keys read the encoder's width", list(s["decoder.layers.0.cross.key.weight"].shape) ==
           [32, 24], s["decoder.layers.0.cross.key.weight"].shape)
-    r = run("pare-run", "generate", at("uneven.pare"), "--ids", text="[2, 5, 3]\n")
+    r = run("pare-run", "generate", at("uneven.pare"), "--ids", input="[2, 5, 3]\n")
     check("it generates", r.returncode == 0, r.stderr)
     refused("sharing between widths", "they must be alike", "--encoder", at("narrow.pare"),
             "--decoder", decoder, *IDS, "--share", "embeddings")
@@ -411,9 +392,8 @@ def main():
     test_widths(decoder)
     test_contradictions(encoder, decoder, gpt, seq2seq)
     shutil.rmtree(SCRATCH)
-    print(f"{passed} passed, {failed} failed")
-    return failed > 0
+    finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

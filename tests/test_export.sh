@@ -4,71 +4,8 @@
 #
 #   tests/test_export.sh            PARE_BIN=FOLDER says where the programs are (build/bin)
 
-set -u
-export LC_ALL=C
-cd "$(dirname "$0")/.." || exit 1
-goldens=$PWD/tests/data/goldens samples=$PWD/samples make=$PWD/tests/bad_input.py
-bin=$(cd "${PARE_BIN:-build/bin}" 2>/dev/null && pwd) || bin=/nonexistent
-for program in pare-convert pare-export pare-info pare-quantize pare-run; do
-    if [ ! -x "$bin/$program" ]; then
-        echo "$program was not built"
-        exit 77
-    fi
-done
-PATH=$bin:$PATH
-dir=$(mktemp -d) || exit 1
-trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-mkdir "$dir/work"
-cd "$dir/work" || exit 1
-out=$dir/out err=$dir/err
-passed=0 failed=0 skipped=0
-
-result() { # ok or not, what
-    if [ "$1" = ok ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "failed: $2"
-        sed 's/^/    /' "$err"
-    fi
-}
-
-skip() { # what, why
-    skipped=$((skipped + 1))
-    echo "skipped: $1: $2"
-}
-
-everything() { # names, kinds, links and states of all there is
-    find . \( -type d -printf '%p %y\n' -o -printf '%p %y %l %i %s %C@\n' \) | sort
-}
-
-# refused CODE PATTERN COMMAND...: that exit code, one line on standard error (two for wrong usage)
-# that begins with the program's name and matches, nothing printed, and nothing changed.
-refused() {
-    local code=$1 pattern=$2 before rc why='' lines=1
-    shift 2
-    before=$(everything)
-    "$@" >"$out" 2>"$err" </dev/null
-    rc=$?
-    [ "$code" = 2 ] && lines=2
-    [ $rc = "$code" ] || why="exit code $rc, expected $code"
-    [ "$(wc -l <"$err")" = $lines ] || why="$why; expected $lines line(s) on standard error"
-    head -n 1 "$err" | grep -qE -- "^pare-export: .*($pattern)" || why="$why; expected: $pattern"
-    [ ! -s "$out" ] || why="$why; printed: $(head -c 100 "$out")"
-    [ "$before" = "$(everything)" ] ||
-        why="$why; files changed: $(diff <(echo "$before") <(everything) | head -n 3)"
-    if [ -z "$why" ]; then result ok; else result not "$* ($why)"; fi
-}
-
-works() { # command...
-    if "$@" >"$out" 2>"$err" </dev/null; then result ok; else result not "$* (exit code $?)"; fi
-}
-
-check() { # what, command...
-    local what=$1
-    shift
-    if "$@"; then result ok; else result not "$what"; fi
-}
+. "$(dirname "$0")/harness.sh" || exit 1
+begin pare-convert pare-export pare-info pare-quantize pare-run
 
 works pare-convert "$samples/command-intent" -o intent.pare
 works pare-convert "$samples/number-words" -o words.pare
@@ -277,12 +214,7 @@ rmdir full/model.safetensors
 
 mkdir readonly
 chmod a-w readonly
-user=(env)
-if [ "$(id -u)" = 0 ]; then # root writes anywhere unless it gives up the right to
-    rights=-dac_override,-dac_read_search
-    user=(setpriv --inh-caps=$rights --bounding-set=$rights)
-fi
-if "${user[@]}" true 2>/dev/null && ! "${user[@]}" touch readonly/x 2>/dev/null; then
+if give_up_rights readonly; then
     refused 1 'readonly: cannot create: Permission denied' \
         "${user[@]}" pare-export small.pare -o readonly --format pytorch
     refused 1 'readonly/x: cannot create: Permission denied' \
@@ -291,7 +223,6 @@ else
     skip "read-only folder" "setpriv cannot give up root's rights here"
 fi
 
-limited() { (ulimit -f 64 && "$@"); }
 for target in new full; do
     refused 1 "$target/(model.safetensors|pytorch_model.bin): cannot write: File too large" \
         limited pare-export intent.pare -o $target --format safetensors --force
@@ -311,10 +242,6 @@ fi
 
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
-interrupted() { # what appears when it is at work, command
-    python3 "$make" interrupt "$@" >"$dir/code"
-    return "$(cat "$dir/code")"
-}
 mkdir big
 python3 "$make" big big
 works pare-convert big --no-tokenizer -o big.pare -q
@@ -326,5 +253,4 @@ for format in safetensors pytorch; do
         pare-export big.pare -o full --format $format --force -q
 done
 
-echo "$passed passed, $failed failed${skipped:+, $skipped skipped}"
-[ $failed = 0 ]
+finish

@@ -3,28 +3,13 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import read_pare
+from harness import PROGRAMS, check, finish, run
 
 DATA = "tests/data/formats/"
-passed = failed = 0
-
-
-def check(what, condition):
-    global passed, failed
-    if condition:
-        passed += 1
-    else:
-        failed += 1
-        print("FAILED: " + what)
-
-
-def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
 
 
 def read(*arguments):
@@ -44,9 +29,8 @@ got = read("--metadata", DATA + "all-v1.pare")
 check("the metadata", json.loads(got.stdout.splitlines()[-1]) == {"a": 1})
 
 # The program, once it is built, prints the same.
-program = os.path.join(os.environ.get("PARE_BIN", "build/bin"), "pare-info")
-if os.path.exists(program):
-    got = run(program, "--tensors", "--sha256", DATA + "all-v1.pare")
+if os.path.exists(os.path.join(PROGRAMS, "pare-info")):
+    got = run("pare-info", "--tensors", "--sha256", DATA + "all-v1.pare")
     check("pare-info prints the same lines", got.returncode == 0 and got.stdout == wanted)
 
 # A file is refused whichever byte is changed; every 7th is enough for a slow reader.
@@ -61,9 +45,9 @@ for i in range(0, len(golden), 7):
     try:
         for tensor in read_pare.Reader(bytes(changed)).tensors:
             tensor.text()
-        check("byte %d" % i, False)
+        refused = False
     except read_pare.Refused:
-        passed += 1
+        refused = True
+    check("byte %d" % i, refused)
 
-print("%d passed, %d failed" % (passed, failed))
-sys.exit(failed != 0)
+finish()

@@ -4,34 +4,9 @@
 #
 #   tests/test_run.sh            PARE_BIN=FOLDER says where the programs are (build/bin)
 
-set -u
-export LC_ALL=C
-cd "$(dirname "$0")/.." || exit 1
-root=$PWD
-bin=$(cd "${PARE_BIN:-build/bin}" 2>/dev/null && pwd) || bin=/nonexistent
-for program in pare-run pare-convert pare-quantize; do
-    if [ ! -x "$bin/$program" ]; then
-        echo "$program was not built"
-        exit 77
-    fi
-done
-PATH=$bin:$PATH
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-passed=0 failed=0
-
-check() { # what, command...
-    local what=$1
-    shift
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "failed: $what"
-        [ ! -s err ] || sed 's/^/    /' err
-    fi
-}
+. "$(dirname "$0")/harness.sh" || exit 1
+begin pare-run pare-convert pare-quantize
+err=err
 
 convert() { # golden: NAME.f32.pare and NAME.int8.pare
     pare-convert --no-tokenizer "$root/tests/data/goldens/$1" -o "$1.f32.pare" &&
@@ -219,5 +194,4 @@ code=$?
 check "interrupted" ends 1 "interrupted"
 check "no partial file" [ -z "$(find . -name '*big*')" ]
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+finish
