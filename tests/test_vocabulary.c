@@ -27,14 +27,35 @@ static void write_text(const char *path, const char *text) {
     assert_int_equal(fclose(f), 0);
 }
 
-/* The same file, with a tokenizer. */
-static void put_tokenizer(const char *from, const PareTokenizer *t, const char *to) {
+/* The metadata with one setting replaced. */
+static void put_metadata(PareFileWriter *w, const PareFile *f, const char *setting,
+                         const char *replacement) {
+    const void *bytes;
+    size_t size;
+    PareBuffer out = {0};
+    PareError err = {0};
+    assert_true(pare_file_section(f, PARE_SECTION_METADATA, &bytes, &size));
+    pare_buffer_append(&out, bytes, size);
+    if (setting) {
+        char *at = strstr(out.data, setting);
+        assert_non_null(at);
+        size_t before = (size_t)(at - out.data), behind = before + strlen(setting);
+        pare_buffer_clear(&out);
+        pare_buffer_append(&out, bytes, before);
+        pare_buffer_puts(&out, replacement);
+        pare_buffer_append(&out, (const char *)bytes + behind, size - behind);
+    }
+    ok(pare_file_writer_section(w, PARE_SECTION_METADATA, out.data, out.size, &err), &err);
+    pare_buffer_free(&out);
+}
+
+/* The same file, with a tokenizer, or with another setting. */
+static void change(const char *from, const PareTokenizer *t, const char *setting,
+                   const char *replacement, const char *to) {
     PareFile *f;
     PareFileWriter *w;
     PareBuffer bytes = {0};
     PareError err = {0};
-    const void *metadata;
-    size_t size;
     ok(pare_file_open(from, &f, &err), &err);
     ok(pare_file_writer_open(to, true, &w, &err), &err);
     for (size_t i = 0; i < pare_file_count(f); i++) {
@@ -43,10 +64,11 @@ static void put_tokenizer(const char *from, const PareTokenizer *t, const char *
                        : pare_file_writer_tensor(w, x, x->data, &err),
            &err);
     }
-    assert_true(pare_file_section(f, PARE_SECTION_METADATA, &metadata, &size));
-    ok(pare_file_writer_section(w, PARE_SECTION_METADATA, metadata, size, &err), &err);
-    ok(pare_tokenizer_to_bytes(t, &bytes, &err), &err);
-    ok(pare_file_writer_section(w, PARE_SECTION_TOKENIZER, bytes.data, bytes.size, &err), &err);
+    put_metadata(w, f, setting, replacement);
+    if (t) {
+        ok(pare_tokenizer_to_bytes(t, &bytes, &err), &err);
+        ok(pare_file_writer_section(w, PARE_SECTION_TOKENIZER, bytes.data, bytes.size, &err), &err);
+    }
     ok(pare_file_writer_commit(w, &err), &err);
     pare_buffer_free(&bytes);
     pare_file_close(f);
@@ -277,7 +299,7 @@ static void make_bert(const char *out) {
     PareTokenizer *t =
         load((const char *const[][2]){{"vocab.txt", WORDS}, {NULL, NULL}}, &WORDPIECE);
     convert_golden("bert-cls", path_of("plain.pare"));
-    put_tokenizer(path_of("plain.pare"), t, out);
+    change(path_of("plain.pare"), t, NULL, NULL, out);
     pare_tokenizer_free(t);
 }
 
@@ -357,8 +379,7 @@ static void test_size(void **state) {
 
 /* Bytes without a piece are the unknown token here, so that the table is small. "abc" is made of
  * "ab", which no text shows. */
-static void test_lines(void **state) {
-    (void)state;
+static void make_gpt(const char *out) {
     static const char VOCAB[] = "{\"<|endoftext|>\": 0, \"\xC4\xA0\": 1, \"a\": 2, \"b\": 3, "
                                 "\"c\": 4, \"ab\": 5, \"abc\": 6, \"\xC4\xA0\x61\": 7, \"bc\": 8, "
                                 "\"\xC4\x8A\": 9, \"\xC4\xA0\xC4\x8A\": 10, \"ca\": 11}";
@@ -369,13 +390,18 @@ static void test_lines(void **state) {
                                            .bos = "<|endoftext|>",
                                            .eos = "<|endoftext|>",
                                            .accept_bpe = true};
-    PareError err = {0};
     PareTokenizer *t =
         load((const char *const[][2]){{"vocab.json", VOCAB}, {"merges.txt", MERGES}, {NULL, NULL}},
              &BPE);
     convert_golden("gpt2-lm", path_of("plain.pare"));
-    put_tokenizer(path_of("plain.pare"), t, path_of("m.pare"));
+    change(path_of("plain.pare"), t, NULL, NULL, out);
     pare_tokenizer_free(t);
+}
+
+static void test_lines(void **state) {
+    (void)state;
+    PareError err = {0};
+    make_gpt(path_of("m.pare"));
     Case c = open_case(path_of("m.pare"));
     ok(choose(&c, "abc ca \n", 0, &err), &err);
     assert_list(list_of(&c), LIST(0, 1, 2, 3, 4, 5, 6, 9, 10, 11));
@@ -389,6 +415,20 @@ static void test_lines(void **state) {
     pare_ids_free(&ids);
     pare_tokenizer_free(small);
     close_case(&p);
+    close_case(&c);
+}
+
+/* "abc" is the most frequent, but needs "ab" too, for which there is no room; "bc" fits. */
+static void test_parts_fit(void **state) {
+    (void)state;
+    PareError err = {0};
+    make_gpt(path_of("m.pare"));
+    Case c = open_case(path_of("m.pare"));
+    ok(choose(&c, "abc\nabc\nabc\nbc\nbc\nca\n", 7, &err), &err);
+    assert_int_equal(c.facts.least, 6);
+    assert_list(list_of(&c), LIST(0, 1, 2, 3, 4, 8, 9));
+    ok(choose(&c, NULL, 8, &err), &err);
+    assert_list(list_of(&c), LIST(0, 1, 2, 3, 4, 5, 6, 9));
     close_case(&c);
 }
 
@@ -423,7 +463,7 @@ static void make_pair(const char *out) {
     ok(pare_tokenizer_subset(whole, keep, pare_tokenizer_size(whole), &t, &err), &err);
     assert_int_equal(pare_tokenizer_size(t), 92);
     convert_golden("marian", path_of("plain.pare"));
-    put_tokenizer(path_of("plain.pare"), t, out);
+    change(path_of("plain.pare"), t, NULL, NULL, out);
     pare_tokenizer_free(whole);
     pare_tokenizer_free(t);
 }
@@ -444,7 +484,6 @@ static void test_pairs(void **state) {
     const PareGeneration *g = pare_model_generation(p.model);
     assert_int_equal(g->decoder_start, n - 1);
     assert_int_equal(g->pad, n - 1);
-    assert_int_equal(g->bad_word_count, pare_model_generation(c.model)->bad_word_count);
     assert_number(source_of(p.model), "vocab_size", n);
     assert_number(source_of(p.model), "decoder_vocab_size", n);
     assert_number(source_of(p.model), "pad_token_id", n - 1);
@@ -524,6 +563,28 @@ static void test_two_tables(void **state) {
     close_case(&c);
 }
 
+/* Words that cannot be generated any more need not be forbidden. */
+static void test_bad_words(void **state) {
+    (void)state;
+    PareError err = {0};
+    convert_golden("marian", path_of("plain.pare"));
+    change(path_of("plain.pare"), NULL, "\"generation\":{",
+           "\"generation\":{\"bad_words_ids\":[[95],[8,95],[95,7]],", path_of("m.pare"));
+    Case c = open_case(path_of("m.pare"));
+    ok(choose(&c, "{\"input_ids\": [7], \"labels\": [6]}\n", 0, &err), &err);
+    assert_list(list_of(&c), LIST(0, 6, 7, 95));
+    prune(&c, path_of("p.pare"));
+    Case p = open_case(path_of("p.pare"));
+    const PareGeneration *g = pare_model_generation(p.model);
+    assert_int_equal(g->bad_word_count, 2);
+    assert_int_equal(g->bad_words[0].ids[0], 3);
+    assert_int_equal(g->bad_words[1].count, 2);
+    assert_int_equal(g->bad_words[1].ids[0], 3);
+    assert_int_equal(g->bad_words[1].ids[1], 2);
+    close_case(&p);
+    close_case(&c);
+}
+
 /* ---- Metadata ---------------------------------------------------------------------------------
  */
 
@@ -598,10 +659,11 @@ static void test_edited_plans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words),    cmocka_unit_test(test_export_again),
-        cmocka_unit_test(test_size),     cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_labels),   cmocka_unit_test(test_two_tables),
-        cmocka_unit_test(test_metadata), cmocka_unit_test(test_edited_plans)};
+        cmocka_unit_test(test_words),     cmocka_unit_test(test_export_again),
+        cmocka_unit_test(test_size),      cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_pairs),     cmocka_unit_test(test_parts_fit),
+        cmocka_unit_test(test_bad_words), cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_labels),    cmocka_unit_test(test_two_tables),
+        cmocka_unit_test(test_metadata),  cmocka_unit_test(test_edited_plans)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
