@@ -341,7 +341,6 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
         {c->o.importance && !selects(c), "--importance is for shares, --keep-layers and targets"},
         {c->o.importance && c->o.importance_out,
          "--importance and --importance-out contradict each other"},
-        {c->o.plan && c->o.importance_out, "--plan measures no importance for --importance-out"},
         {c->given.against && !from_data,
          "--against is for criteria that look at data: give --data FILE"},
         {c->given.against && c->o.criterion == PARE_CRITERION_ACTIVATION,

@@ -26,8 +26,10 @@ static PareStatus check_options(const ParePruneOptions *o, PareError *err) {
     bool lists = o->heads || o->units || o->layers || o->sublayers || o->kv_heads || o->positions;
     bool measures = !o->importance && (cuts_by_importance(o) || o->importance_out);
     const Rule rules[] = {
-        {o->plan && (lists || cuts_by_importance(o) || o->vocabulary),
-         "--plan says all that is cut; give no other list, share, target or vocabulary with it"},
+        {o->plan && (lists || cuts_by_importance(o) || o->vocabulary || o->importance_out),
+         "--plan says all that is cut; give no other list, share, target or vocabulary with it, "
+         "and "
+         "no --importance-out"},
         {s->heads >= 1 || s->units >= 1 || s->width >= 1 || s->min_kept >= 1,
          "--heads, --ffn and --width must leave something, and --min-kept let something go: "
          "expected less than 100%"},
@@ -103,6 +105,30 @@ static PareStatus choose_vocabulary(ParePrune *p) {
     return st;
 }
 
+/* How large the tokenizer will be; a plan that leaves too little for it is refused. */
+static PareStatus size_tokenizer(ParePrune *p) {
+    PareBuffer metadata = {0}, rewritten = {0}, tokenizer = {0};
+    const void *bytes;
+    size_t size = 0;
+    PareStatus st = PARE_OK;
+    if (pare_vocabulary_is_cut(&p->plan, pare_model_description(p->model))) {
+        if (pare_file_section(pare_model_file(p->model), PARE_SECTION_METADATA, &bytes, &size))
+            pare_buffer_append(&metadata, bytes, size);
+        st = pare_buffer_ok(&metadata, "metadata", p->err);
+        if (!st)
+            st = pare_vocabulary_rewrite(p->model, &p->plan, &metadata, &rewritten, &tokenizer,
+                                         p->err);
+        p->tokenizer_bytes = tokenizer.size;
+    } else if (pare_file_section(pare_model_file(p->model), PARE_SECTION_TOKENIZER, &bytes,
+                                 &size)) {
+        p->tokenizer_bytes = size;
+    }
+    pare_buffer_free(&metadata);
+    pare_buffer_free(&rewritten);
+    pare_buffer_free(&tokenizer);
+    return st;
+}
+
 /* What cannot be cut at all is refused before anything is measured. */
 static PareStatus try_slices(ParePrune *p) {
     PareSlices *s = NULL;
@@ -130,6 +156,8 @@ static PareStatus make_plan(ParePrune *p) {
         st = try_slices(p);
     if (!st)
         st = choose_vocabulary(p);
+    if (!st)
+        st = size_tokenizer(p);
     if (!st)
         st = pare_ties_read(p->model, p->arena, &p->ties, p->err);
     if (!st)
@@ -178,8 +206,8 @@ static PareStatus prepare(ParePrune *p) {
         st = pare_file_sha256(p->o.input, &bytes, p->sha256, p->err);
     if (!st && p->o.plan)
         st = read_plan(p);
-    if (!st && p->o.plan && p->selects)
-        st = try_slices(p);
+    if (!st && p->o.plan)
+        st = size_tokenizer(p);
     if (!st && p->o.plan)
         st = measure_cost(p);
     if (!st && !p->o.plan)

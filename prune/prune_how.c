@@ -87,20 +87,27 @@ static void put_selection(const ParePrune *p, PareBuffer *out) {
     put_number(out, "iterations", p->o.iterations > 1 ? p->o.iterations : 0);
 }
 
+/* What was named. */
+static void put_lists(const ParePruneOptions *o, PareBuffer *out) {
+    put_option(out, "heads_list", o->heads);
+    put_option(out, "ffn_list", o->units);
+    put_option(out, "drop_layers", o->layers);
+    put_option(out, "drop_sublayers", o->sublayers);
+    put_number(out, "kv_heads", o->kv_heads);
+    put_number(out, "positions", o->positions);
+    put_option(out, "vocabulary", o->vocabulary ? pare_file_basename(o->vocabulary) : NULL);
+    put_number(out, "vocabulary_size", o->vocabulary_size);
+}
+
 PareStatus pare_prune_tell_how(ParePrune *p) {
     const ParePruneOptions *o = &p->o;
+    const PareSelection *s = &o->selection;
     PareBuffer text = {0};
     PareJsonDoc *doc = NULL;
-    bool shares = o->selection.heads > 0 || o->selection.units > 0 || o->selection.width > 0;
-    if (!shares && !o->keep_layers && !o->cut && !o->vocabulary)
-        return PARE_OK;
     pare_buffer_puts(&text, "{");
-    if (shares || o->keep_layers || o->cut)
+    put_lists(o, &text);
+    if (s->heads > 0 || s->units > 0 || s->width > 0 || o->keep_layers || o->cut)
         put_selection(p, &text);
-    if (o->vocabulary) {
-        put_text(&text, "vocabulary", pare_file_basename(o->vocabulary));
-        put_number(&text, "vocabulary_size", o->vocabulary_size);
-    }
     pare_buffer_puts(&text, "}");
     PareStatus st = pare_buffer_ok(&text, "a plan", p->err);
     /* As it looks when it was read back: applying the plan again gives the same bytes. */
@@ -139,13 +146,28 @@ void pare_prune_put_repair(const ParePrune *p, PareBuffer *out) {
     pare_buffer_puts(out, "]}");
 }
 
+/* The plan's lists may be longer than all of the metadata: its digest tells whether it is the same
+ * one. */
 PareStatus pare_prune_provenance(const ParePrune *p, PareBuffer *out, PareError *err) {
-    pare_buffer_puts(out, "{\"plan\":");
-    pare_prune_plan_write(&p->plan, pare_model_description(p->model), out);
+    PareBuffer plan = {0};
+    char hex[PARE_SHA256_HEX_SIZE];
+    PareSha256 *h = pare_sha256_create();
+    if (!h)
+        return pare_memory_error(err, "the plan");
+    pare_prune_plan_write(&p->plan, pare_model_description(p->model), &plan);
+    pare_sha256_update(h, plan.data, plan.size);
+    pare_sha256_hex(h, hex);
+    PareStatus st = pare_buffer_ok(&plan, "the plan", err);
+    pare_buffer_puts(out, "{");
+    put_text(out, "plan_sha256", hex);
+    if (p->plan.made_by)
+        pare_buffer_printf(out, ",\"made_by\":%s", p->plan.made_by);
     if (p->repair) {
         pare_buffer_puts(out, ",\"repair\":");
         pare_prune_put_repair(p, out);
     }
     pare_buffer_puts(out, "}");
-    return pare_buffer_ok(out, "the plan", err);
+    pare_sha256_destroy(h);
+    pare_buffer_free(&plan);
+    return st ? st : pare_buffer_ok(out, "the plan", err);
 }

@@ -23,6 +23,7 @@ struct ParePrune {
     PareWeights *original;           /* the whole model in memory, while somebody needs it */
     PareRepair *repair;
     PareCost *cost;
+    uint64_t tokenizer_bytes; /* of the section in the output */
     /* For the report. */
     PareSelectKept aligned;
     PareTargetResult target;
@@ -52,15 +53,15 @@ PareStatus pare_prune_repair(ParePrune *p, const ParePrunePlan *plan, PareRepair
 /* -- prune_size.c -- */
 
 /* Bytes of the file of a plan's model in a format. */
-PareStatus pare_prune_size(const ParePrune *p, const ParePrunePlan *plan, const PareSlices *s,
-                           PareWeightFormat format, uint64_t *out, PareError *err);
+PareStatus pare_prune_size(const ParePrune *p, const PareSlices *s, PareWeightFormat format,
+                           uint64_t *out, PareError *err);
 /* Bytes by which the F32 file grows since tensors that shared their values no longer do. */
 uint64_t pare_prune_unshared(const PareSlices *s);
 
 /* -- prune_how.c: what a plan says about its origin -- */
 
 PareStatus pare_prune_tell_how(ParePrune *p);
-/* The options of the provenance's entry: the plan, and what repair did. */
+/* The options of the provenance's entry: the plan's digest and origin, and what repair did. */
 PareStatus pare_prune_provenance(const ParePrune *p, PareBuffer *out, PareError *err);
 /* {"data": …, "sublayers": [{…, "before": …, "after": …}]} */
 void pare_prune_put_repair(const ParePrune *p, PareBuffer *out);

@@ -201,16 +201,18 @@ static PareStatus save_scores(const ParePrune *p) {
 
 static PareStatus load_scores(ParePrune *p) {
     PareJsonDoc *doc = NULL;
-    const char *path = p->o.importance;
+    const char *path = p->o.importance, *made_of = NULL;
     PareStatus st = pare_json_read(path, &doc, p->err);
     if (!st)
-        st = pare_importance_read(pare_json_root(doc), path, pare_model_description(p->model),
-                                  p->arena, &p->scores, p->err);
-    if (!st && strcmp(p->scores.model_sha256, p->sha256) != 0)
+        st = pare_json_get_string(pare_json_root(doc), "model_sha256", &made_of, path, p->err);
+    if (!st && made_of && strcmp(made_of, p->sha256) != 0)
         st = pare_error_set(p->err, PARE_E_USAGE,
                             "%s: the importance is that of another model than %s (their SHA-256 "
                             "differ)",
                             path, p->o.input);
+    if (!st)
+        st = pare_importance_read(pare_json_root(doc), path, pare_model_description(p->model),
+                                  p->arena, &p->scores, p->err);
     pare_json_free(doc);
     p->from_file = !st;
     return st;
@@ -241,7 +243,7 @@ static PareStatus measure_plan(void *context, ParePrunePlan *plan, double *out, 
     if (!st)
         st = pare_slices_create(p->model, plan, &s, err);
     if (!st && p->o.target_bytes)
-        st = pare_prune_size(p, plan, s, p->o.format, &bytes, err);
+        st = pare_prune_size(p, s, p->o.format, &bytes, err);
     if (!st)
         *out = p->o.target_bytes ? (double)bytes
                                  : pare_cost_seconds(p->cost, pare_slices_description(s));

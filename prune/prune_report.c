@@ -1,4 +1,5 @@
 /* What is kept, for people and as JSON. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/file.h"
@@ -28,7 +29,7 @@ static PareStatus sum_up(const ParePrune *p, Totals *t, PareError *err) {
     for (size_t i = 0; i < after->count; i++)
         t->after += pare_slices_shared(p->slices, i) == i ? elements_of(&after->items[i]) : 0;
     for (int k = 0; k < PARE_WEIGHTS_COUNT && !st; k++)
-        st = pare_prune_size(p, &p->plan, p->slices, (PareWeightFormat)k, &t->bytes[k], err);
+        st = pare_prune_size(p, p->slices, (PareWeightFormat)k, &t->bytes[k], err);
     if (p->cost) {
         t->seconds_before = pare_cost_seconds(p->cost, pare_model_description(p->model));
         t->seconds_after = pare_cost_seconds(p->cost, pare_slices_description(p->slices));
@@ -36,20 +37,32 @@ static PareStatus sum_up(const ParePrune *p, Totals *t, PareError *err) {
     return st;
 }
 
-/* What repair did, of all sublayers together. */
+/* What repair did: medians, since sublayers that add next to nothing have large relative errors. */
 typedef struct {
-    double before, after; /* means */
+    double before, after;
     size_t count;
 } Repaired;
 
-static Repaired repaired(const ParePrune *p) {
-    Repaired r = {0};
-    const PareRepairLine *lines = pare_repair_lines(p->repair, &r.count);
-    for (size_t i = 0; i < r.count; i++) {
-        r.before += lines[i].before / (double)r.count;
-        r.after += lines[i].after / (double)r.count;
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static PareStatus repaired(const ParePrune *p, Repaired *out, PareError *err) {
+    const PareRepairLine *lines = pare_repair_lines(p->repair, &out->count);
+    double *before = pare_alloc(2 * out->count, sizeof *before), *after = before + out->count;
+    if (!before)
+        return pare_memory_error(err, "the report");
+    for (size_t i = 0; i < out->count; i++) {
+        before[i] = lines[i].before;
+        after[i] = lines[i].after;
     }
-    return r;
+    qsort(before, out->count, sizeof *before, by_value);
+    qsort(after, out->count, sizeof *after, by_value);
+    out->before = out->count ? before[out->count / 2] : 0;
+    out->after = out->count ? after[out->count / 2] : 0;
+    pare_free(before);
+    return PARE_OK;
 }
 
 /* -- for people -- */
@@ -117,18 +130,23 @@ static void put_notes(const ParePrune *p, PareBuffer *out) {
                            (unsigned long long)p->vocabulary.tokens);
 }
 
-static void put_repair_text(const ParePrune *p, PareBuffer *out) {
+static PareStatus put_repair_text(const ParePrune *p, PareBuffer *out, PareError *err) {
+    Repaired r;
     if (p->repair) {
-        Repaired r = repaired(p);
-        pare_buffer_printf(
-            out, "repair: relative error of %zu sublayers %.4f before, %.4f after (mean)\n",
-            r.count, r.before, r.after);
+        PareStatus st = repaired(p, &r, err);
+        if (st)
+            return st;
+        pare_buffer_printf(out,
+                           "repair: %zu sublayers; their relative error was %.4f and is %.4f "
+                           "(medians)\n",
+                           r.count, r.before, r.after);
     } else if (pare_prune_repairs(p)) {
         pare_buffer_puts(out, "repair: when the model is written\n");
     } else {
         pare_buffer_printf(out, "repair: none%s\n",
                            p->o.repair == PARE_REPAIR_NO ? "" : ", without data");
     }
+    return PARE_OK;
 }
 
 static void put_totals(const Totals *t, PareWeightFormat format, PareBuffer *out) {
@@ -195,7 +213,7 @@ PareStatus pare_prune_describe(const ParePrune *p, bool json, PareBuffer *out, P
     for (int s = 0; s < PARE_STACKS; s++)
         put_stack(p, s, out);
     put_notes(p, out);
-    put_repair_text(p, out);
+    st = put_repair_text(p, out, err);
     put_totals(&t, p->o.format, out);
-    return pare_buffer_ok(out, "the plan", err);
+    return st ? st : pare_buffer_ok(out, "the plan", err);
 }

@@ -5,10 +5,10 @@
 #include "prune/prune_impl.h"
 
 /* docs/FORMAT.md: header, blobs and sections at multiples of 64, then the table. A stage's entry in
- * the provenance has so many bytes beside the plan, a sublayer's repair so many; a quantized file
+ * the provenance has so many bytes, a sublayer's repair so many; a quantized file
  * has a self-test. */
 enum { HEADER = 128, ALIGN = 64, TENSOR_RECORD = 132, SECTION_RECORD = 32 };
-enum { STAGE = 600, REPAIR_LINE = 80, SELF_TEST = 4096 };
+enum { STAGE = 1500, REPAIR_LINE = 80, SELF_TEST = 4096 };
 
 static uint64_t aligned(uint64_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
@@ -27,34 +27,34 @@ static bool blob_bytes(const PareSlot *s, PareWeightFormat format, uint64_t *out
     return pare_file_blob_bytes(&t, out);
 }
 
-static uint64_t section_bytes(const ParePrune *p, PareSectionKind kind) {
+static uint64_t metadata_before(const ParePrune *p) {
     const void *bytes;
     size_t size;
-    return pare_file_section(pare_model_file(p->model), kind, &bytes, &size) ? size : 0;
+    const PareFile *f = pare_model_file(p->model);
+    return pare_file_section(f, PARE_SECTION_METADATA, &bytes, &size) ? size : 0;
 }
 
 /* The metadata of the input, with another description and one more stage. */
-static PareStatus metadata_bytes(const ParePrune *p, const ParePrunePlan *plan, const PareSlices *s,
-                                 uint64_t *out, PareError *err) {
+static PareStatus metadata_bytes(const ParePrune *p, const PareSlices *s, uint64_t *out,
+                                 PareError *err) {
     const PareDescription *d = pare_model_description(p->model);
     PareBuffer text = {0};
-    pare_prune_plan_write(plan, d, &text);
     pare_description_write(pare_slices_description(s), &text);
-    PareStatus st = pare_buffer_ok(&text, "a plan", err);
+    PareStatus st = pare_buffer_ok(&text, "a description", err);
     uint64_t layers = 0;
     for (int k = 0; k < PARE_STACKS; k++)
         layers += d->stacks[k].present ? d->stacks[k].layer_count : 0;
-    *out = section_bytes(p, PARE_SECTION_METADATA) + text.size + STAGE +
+    *out = metadata_before(p) + text.size + STAGE +
            (pare_prune_repairs(p) ? 3 * layers * (uint64_t)REPAIR_LINE : 0);
     pare_buffer_free(&text);
     return st;
 }
 
-PareStatus pare_prune_size(const ParePrune *p, const ParePrunePlan *plan, const PareSlices *s,
-                           PareWeightFormat format, uint64_t *out, PareError *err) {
+PareStatus pare_prune_size(const ParePrune *p, const PareSlices *s, PareWeightFormat format,
+                           uint64_t *out, PareError *err) {
     const PareSlots *slots = pare_slices_slots(s);
     uint64_t sum = HEADER, bytes, metadata = 0;
-    PareStatus st = metadata_bytes(p, plan, s, &metadata, err);
+    PareStatus st = metadata_bytes(p, s, &metadata, err);
     for (size_t i = 0; i < slots->count && !st; i++) {
         sum += TENSOR_RECORD + strlen(slots->items[i].name) + 1;
         if (pare_slices_shared(s, i) != i)
@@ -65,7 +65,7 @@ PareStatus pare_prune_size(const ParePrune *p, const ParePrunePlan *plan, const 
                                   slots->items[i].name);
         sum += aligned(bytes);
     }
-    sum += aligned(metadata) + aligned(section_bytes(p, PARE_SECTION_TOKENIZER));
+    sum += aligned(metadata) + aligned(p->tokenizer_bytes);
     sum += 3 * SECTION_RECORD + (format == PARE_WEIGHTS_F32 ? 0U : (uint64_t)SELF_TEST);
     *out = sum;
     return st;
