@@ -16,8 +16,7 @@
 #include "prune/repair_streams.h"
 #include "runtime/blas.h"
 
-enum { DEFAULT_ROWS = 16384, NAME_SIZE = 128, NO_LAYER = UINT32_MAX };
-static const double default_ridge = 1e-3;
+enum { NAME_SIZE = 128, NO_LAYER = UINT32_MAX };
 
 struct PareRepair {
     PareArena *arena;
@@ -39,7 +38,8 @@ typedef struct {
     PareRun run;
     PareCalibration calibration;
     PareStreams whole, cut; /* the original model's and the pruned one's */
-    float *x, *y, *e;       /* of one sublayer: inputs of its last map, outputs, what is missing */
+    float *x, *y;           /* of one sublayer: inputs of its last map, outputs */
+    float *target, *e;      /* what the outputs should be, and what is missing of that */
     PareProgress *progress;
     uint64_t done;
     PareError *err;
@@ -117,21 +117,8 @@ typedef struct {
     const PareKeep *kept; /* of the width; NULL: all */
 } Place;
 
-static bool has_sublayer(const PareLayerShape *l, PareSublayer which) {
-    return which == PARE_SUBLAYER_FFN
-               ? l->ffn > 0
-               : (which == PARE_SUBLAYER_SELF ? l->self : l->cross).heads > 0;
-}
-
-static double squares(const float *x, size_t count) {
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += (double)x[i] * (double)x[i];
-    return sum;
-}
-
-/* e = what the map should give: original stream + y - pruned stream, by the kept columns; returns
- * |y|^2 of those. */
+/* What the map should give: original stream + y - pruned stream, by the kept columns; returns |y|^2
+ * of those. */
 static double find_target(const Work *w, const Place *p) {
     const float *whole = w->whole.x[p->stack], *cut = w->cut.x[p->stack];
     double sum = 0;
@@ -139,15 +126,22 @@ static double find_target(const Work *w, const Place *p) {
         for (size_t k = 0; k < p->cut_width; k++) {
             size_t from = i * p->width + (p->kept ? p->kept->units[k] : k);
             size_t to = i * p->cut_width + k;
-            w->e[to] = w->y[from] + (whole[from] - cut[to]);
+            w->target[to] = w->y[from] + (whole[from] - cut[to]);
             sum += (double)w->y[from] * (double)w->y[from];
         }
     return sum;
 }
 
-static void subtract(float *e, const float *y, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        e[i] -= y[i];
+/* What the map gives now, into y; what is missing, into e. Returns the square of that. */
+static PareStatus compare(const Work *w, const Place *p, const PareLinear *map, double *error) {
+    size_t count = p->rows * p->cut_width;
+    PareStatus st = pare_streams_linear(&w->cut, p->stack, map, w->x, w->y);
+    *error = 0;
+    for (size_t i = 0; i < count && !st; i++) {
+        w->e[i] = w->target[i] - w->y[i];
+        *error += (double)w->e[i] * (double)w->e[i];
+    }
+    return st;
 }
 
 /* W += D^T and b += c, where the map has a bias. */
@@ -171,8 +165,8 @@ static PareStatus fit(Work *w, const Place *p, const PareLinear *map, float *wei
     if (!st)
         st = pare_normal_add(&n, w->x, w->e, p->rows, w->err);
     if (!st) {
-        double ridge = w->o->ridge > 0 ? w->o->ridge : default_ridge;
-        st = pare_normal_solve(&n, ridge * pare_normal_centre(&n), shift, name, w->err);
+        double mean = pare_normal_centre(&n);
+        st = pare_normal_solve(&n, mean * pare_repair_ridge(w->o), shift, name, w->err);
     }
     if (!st)
         move(weight, bias, &n, shift);
@@ -220,65 +214,63 @@ static void add_line(const Work *w, const Place *p, double before, double after,
     l->after = whole > 0 ? after / whole : 0;
 }
 
-/* Solves the map for x and the target in e; what it gives in the end is in y. Values that would not
- * be better (rounding, where nothing is wrong) are not taken. */
-static PareStatus solve(Work *w, const Place *p, double whole) {
+/* Fits the map, unless others share it. Values that would not be better (rounding, where nothing is
+ * wrong) are not taken. */
+static PareStatus improve(Work *w, const Place *p, const Map *m, const PareLinear *map,
+                          double before, double *after) {
     PareRepair *r = w->repair;
+    size_t count = map->weight.N * map->weight.K, N = map->weight.N;
+    float *weight = r->values[m->weight], *bias = m->bias == SIZE_MAX ? NULL : r->values[m->bias];
+    *after = before;
+    if (is_shared(w, m->weight) || is_shared(w, m->bias))
+        return PARE_OK;
+    float *old = pare_alloc(count + N, sizeof *old);
+    if (!old)
+        return pare_memory_error(w->err, m->name);
+    memcpy(old, weight, count * sizeof *old);
+    if (bias)
+        memcpy(old + count, bias, N * sizeof *old);
+    PareStatus st = fit(w, p, map, weight, bias, m->name);
+    if (!st)
+        st = compare(w, p, map, after);
+    bool better = *after < before;
+    r->solved[m->weight] = better;
+    if (bias)
+        r->solved[m->bias] = better;
+    if (!st && !better) {
+        memcpy(weight, old, count * sizeof *old);
+        if (bias)
+            memcpy(bias, old + count, N * sizeof *old);
+        st = compare(w, p, map, after);
+    }
+    pare_free(old);
+    return st;
+}
+
+static PareStatus solve(Work *w, const Place *p, double whole) {
     Map m = map_of(w, p);
+    double before, after = 0;
     const PareLinear *map =
         pare_transformer_sublayer(&w->params.stacks[p->stack].layers[p->layer], p->which).output;
-    size_t count = p->rows * p->cut_width, K = map->weight.K, N = map->weight.N;
-    float *weight = r->values[m.weight], *bias = m.bias == SIZE_MAX ? NULL : r->values[m.bias];
-    float *old = pare_alloc(N * (K + 1), sizeof *old);
-    float *target = pare_alloc(count, sizeof *target);
-    PareStatus st = PARE_OK;
-    if (!old || !target) {
-        st = pare_memory_error(w->err, "least squares");
-        goto done;
-    }
-    memcpy(old, weight, N * K * sizeof *old);
-    if (bias)
-        memcpy(old + N * K, bias, N * sizeof *old);
-    memcpy(target, w->e, count * sizeof *target);
-    if ((st = pare_streams_linear(&w->cut, p->stack, map, w->x, w->y)))
-        goto done;
-    subtract(w->e, w->y, count);
-    double before = squares(w->e, count), after = before;
-    if (!is_shared(w, m.weight) && !is_shared(w, m.bias)) {
-        st = fit(w, p, map, weight, bias, m.name);
-        if (!st)
-            st = pare_streams_linear(&w->cut, p->stack, map, w->x, w->y);
-        subtract(target, w->y, count);
-        after = squares(target, count);
-        r->solved[m.weight] = after < before;
-        if (bias)
-            r->solved[m.bias] = after < before;
-        if (!st && !(after < before)) {
-            after = before;
-            memcpy(weight, old, N * K * sizeof *old);
-            if (bias)
-                memcpy(bias, old + N * K, N * sizeof *old);
-            st = pare_streams_linear(&w->cut, p->stack, map, w->x, w->y);
-        }
-    }
-    add_line(w, p, before, after, whole);
-done:
-    pare_free(old);
-    pare_free(target);
+    PareStatus st = compare(w, p, map, &before);
+    if (!st)
+        st = improve(w, p, &m, map, before, &after);
+    if (!st)
+        add_line(w, p, before, after, whole);
     return st;
 }
 
 static PareStatus run_sublayer(Work *w, const Place *p) {
     const PareStack *stack = &w->original->description.stacks[p->stack];
     const PareLayerParams *l = &w->original->params.stacks[p->stack].layers[p->old];
-    if (!has_sublayer(&stack->layers[p->old], p->which))
+    if (!pare_streams_has(&stack->layers[p->old], p->which))
         return PARE_OK;
     PareStatus st = pare_streams_inside(&w->whole, p->stack, p->old, p->which, w->x);
     if (!st)
         st = pare_streams_linear(&w->whole, p->stack, pare_transformer_sublayer(l, p->which).output,
                                  w->x, w->y);
-    bool kept =
-        p->layer != NO_LAYER && has_sublayer(&w->d->stacks[p->stack].layers[p->layer], p->which);
+    bool kept = p->layer != NO_LAYER &&
+                pare_streams_has(&w->d->stacks[p->stack].layers[p->layer], p->which);
     double whole = st || !kept ? 0 : find_target(w, p);
     if (!st)
         st = pare_streams_advance(&w->whole, p->stack, p->old, p->which, w->y);
@@ -337,40 +329,27 @@ static PareStatus run_stack(Work *w, PareStackIndex s) {
 
 /* -- all of it -- */
 
-static size_t max_size(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
-/* Buffers for the largest sublayer, and how many there are. */
+/* Room for the largest sublayer. */
 static PareStatus make_buffers(Work *w, size_t *sublayers) {
-    size_t inputs = 1, outputs = 1, x, y;
-    *sublayers = 0;
-    for (int s = 0; s < PARE_STACKS; s++) {
-        const PareStack *k = &w->original->description.stacks[s];
-        for (uint32_t l = 0; k->present && l < k->layer_count; l++) {
-            const PareLayerShape *shape = &k->layers[l];
-            for (int i = 0; i < PARE_SUBLAYERS; i++)
-                *sublayers += has_sublayer(shape, (PareSublayer)i);
-            inputs = max_size(inputs, (size_t)shape->self.heads * shape->self.head_size);
-            inputs = max_size(inputs, (size_t)shape->cross.heads * shape->cross.head_size);
-            inputs = max_size(inputs, shape->ffn);
-        }
-        outputs = max_size(outputs, k->present ? k->width : 0);
+    const PareDescription *d = &w->original->description;
+    PareStatus st = pare_streams_buffers(&w->calibration, d, &w->x, &w->y, sublayers, w->err);
+    size_t most = 0;
+    for (int s = 0; s < PARE_STACKS && !st; s++) {
+        size_t count = w->calibration.rows[s] * w->d->stacks[s].width; /* less than y has */
+        most = count > most ? count : most;
     }
-    size_t rows = max_size(w->calibration.rows[0], w->calibration.rows[1]);
-    if (pare_size_mul(rows, inputs, &x) && pare_size_mul(rows, outputs, &y)) {
-        w->x = pare_alloc(x, sizeof *w->x);
-        w->y = pare_alloc(y, sizeof *w->y);
-        w->e = pare_alloc(y, sizeof *w->e);
-    }
+    if (st)
+        return st;
+    w->e = pare_alloc(most, sizeof *w->e);
+    w->target = pare_alloc(most, sizeof *w->target);
     w->repair->lines = pare_arena_alloc(w->repair->arena, *sublayers, sizeof *w->repair->lines);
-    return w->x && w->y && w->e && w->repair->lines ? PARE_OK
-                                                    : pare_memory_error(w->err, "calibration rows");
+    return w->e && w->target && w->repair->lines ? PARE_OK
+                                                 : pare_memory_error(w->err, "calibration rows");
 }
 
 static PareStatus prepare(Work *w) {
     const PareRepairOptions *o = w->o;
-    size_t rows = o->rows ? (size_t)o->rows : DEFAULT_ROWS, sublayers = 0;
+    size_t sublayers = 0;
     if (!(o->ridge >= 0) || isinf(o->ridge))
         return pare_error_set(w->err, PARE_E_USAGE,
                               "the ridge of the repair is %g; it must be finite and not negative",
@@ -380,8 +359,8 @@ static PareStatus prepare(Work *w) {
         st = widen_tables(w);
     if (!st)
         st = pare_calibration_choose(o->data->examples, "calibration data",
-                                     &w->original->description, w->d, rows, w->repair->arena,
-                                     &w->calibration, w->err);
+                                     &w->original->description, w->d, pare_repair_rows(o),
+                                     w->repair->arena, &w->calibration, w->err);
     if (!st)
         st = make_buffers(w, &sublayers);
     if (!st)
@@ -407,6 +386,7 @@ static void end(Work *w) {
     pare_pool_destroy(w->pool);
     pare_free(w->x);
     pare_free(w->y);
+    pare_free(w->target);
     pare_free(w->e);
 }
 

@@ -131,18 +131,37 @@ static bool factor(const PareNormal *n, double lambda, double *l) {
     return pare_blas_cholesky(l, n->K);
 }
 
+static PareStatus refuse(const char *what, PareError *err) {
+    return pare_error_set(err, PARE_E_FORMAT,
+                          "'%s' cannot be repaired: what it reads on the calibration rows is not "
+                          "finite, or has no positive definite products",
+                          what);
+}
+
+PareStatus pare_normal_factor(const PareNormal *n, double lambda, double *l, const char *what,
+                              PareError *err) {
+    bool good = false;
+    for (int i = 0; i <= RAISES && !good; i++, lambda *= 10)
+        good = lambda > 0 && factor(n, lambda, l);
+    return good ? PARE_OK : refuse(what, err);
+}
+
 typedef struct {
-    const PareNormal *n;
     const double *l;
+    size_t K, columns;
+    double *b;
 } Solve;
 
 static void solve_tiles(void *context, size_t begin, size_t end, size_t thread) {
     const Solve *s = context;
-    size_t N = s->n->N;
     (void)thread;
     for (size_t i = begin; i < end; i++)
-        pare_blas_cholesky_solve(s->l, s->n->K, s->n->r + i * TILE, N,
-                                 min_size(TILE, N - i * TILE));
+        pare_blas_cholesky_solve(s->l, s->K, s->b + i * TILE, s->columns,
+                                 min_size(TILE, s->columns - i * TILE));
+}
+
+void pare_normal_substitute(const double *l, size_t K, double *b, size_t columns, ParePool *pool) {
+    pare_pool_for(pool, tiles_of(columns), 1, solve_tiles, &(Solve){l, K, columns, b});
 }
 
 static void find_shift(const PareNormal *n, double *shift) {
@@ -161,29 +180,25 @@ static void find_shift(const PareNormal *n, double *shift) {
 
 PareStatus pare_normal_solve(PareNormal *n, double lambda, double *shift, const char *what,
                              PareError *err) {
-    bool good = false;
-    double *l = square(n->K, n->K);
-    if (!l)
+    size_t moves = n->K * n->N;
+    double *l = lambda > 0 ? square(n->K, n->K) : NULL;
+    if (lambda > 0 && !l)
         return pare_memory_error(err, "least squares");
-    if (lambda > 0) {
-        for (int i = 0; i <= RAISES && !good; i++, lambda *= 10)
-            good = factor(n, lambda, l);
-    } else if (lambda == 0) { /* inputs that never vary: there is nothing to move */
-        memset(n->r, 0, n->K * n->N * sizeof *n->r);
-    }
-    if (good)
-        pare_pool_for(n->pool, tiles_of(n->N), 1, solve_tiles, &(Solve){n, l});
-    good = good || lambda == 0;
+    PareStatus st = PARE_OK;
+    if (lambda > 0)
+        st = pare_normal_factor(n, lambda, l, what, err);
+    else if (lambda == 0) /* inputs that never vary: there is nothing to move */
+        memset(n->r, 0, moves * sizeof *n->r);
+    if (l && !st)
+        pare_normal_substitute(l, n->K, n->r, n->N, n->pool);
     pare_free(l);
+    if (st)
+        return st;
     find_shift(n, shift);
-    for (size_t i = 0; i < n->N && good; i++)
-        good = isfinite(shift[i]);
-    for (size_t i = 0; i < n->K * n->N && good; i++)
-        good = isfinite(n->r[i]);
-    if (good)
-        return PARE_OK;
-    return pare_error_set(err, PARE_E_FORMAT,
-                          "'%s' cannot be repaired: what it reads on the calibration rows is not "
-                          "finite, or has no positive definite products",
-                          what);
+    bool finite = true;
+    for (size_t i = 0; i < n->N; i++)
+        finite = finite && isfinite(shift[i]);
+    for (size_t i = 0; i < moves; i++)
+        finite = finite && isfinite(n->r[i]);
+    return finite ? PARE_OK : refuse(what, err);
 }

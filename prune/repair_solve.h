@@ -29,9 +29,14 @@ PareStatus pare_normal_add(PareNormal *n, const float *x, const float *e, size_t
 /* Takes the intercept out: g[0..K) and r[0..K) become those of centred inputs. Once, after all
  * rows. The mean of the diagonal is what lambda is measured by. */
 double pare_normal_centre(PareNormal *n);
-/* D over r[0..K), [K, N] with rows as inputs; c into `shift`[N] (0 without intercept). `lambda` is
- * raised tenfold where the factorisation needs it, a few times, and then refused by the name
- * `what`. After pare_normal_centre. */
+/* Cholesky: the lower triangle of l[K, K], l l^T = g + lambda I. `lambda` is raised tenfold where
+ * that needs it, a few times, and then refused by the name `what`. */
+PareStatus pare_normal_factor(const PareNormal *n, double lambda, double *l, const char *what,
+                              PareError *err);
+/* x of l l^T x = b, in the place of b[K, columns]. */
+void pare_normal_substitute(const double *l, size_t K, double *b, size_t columns, ParePool *pool);
+/* D over r[0..K), [K, N] with rows as inputs; c into `shift`[N] (0 without intercept). A lambda of
+ * 0 moves nothing but c. After pare_normal_centre. */
 PareStatus pare_normal_solve(PareNormal *n, double lambda, double *shift, const char *what,
                              PareError *err);
 

@@ -8,7 +8,16 @@
 
 /* Rows of a batch, unless one sequence alone has more: what keeps attention's and the products'
  * memory small beside the streams. */
-enum { BATCH_ROWS = 1024 };
+enum { BATCH_ROWS = 1024, DEFAULT_ROWS = 16384 };
+static const double default_ridge = 1e-3;
+
+size_t pare_repair_rows(const PareRepairOptions *o) {
+    return o->rows ? (size_t)o->rows : DEFAULT_ROWS;
+}
+
+double pare_repair_ridge(const PareRepairOptions *o) {
+    return o->ridge > 0 ? o->ridge : default_ridge;
+}
 
 /* -- which rows -- */
 
@@ -146,6 +155,34 @@ void pare_streams_close(PareStreams *s) {
     for (int i = 0; i < PARE_STACKS; i++)
         pare_free(s->x[i]);
     *s = (PareStreams){0};
+}
+
+bool pare_streams_has(const PareLayerShape *l, PareSublayer which) {
+    if (which == PARE_SUBLAYER_FFN)
+        return l->ffn > 0;
+    return (which == PARE_SUBLAYER_SELF ? l->self : l->cross).heads > 0;
+}
+
+PareStatus pare_streams_buffers(const PareCalibration *c, const PareDescription *d, float **x,
+                                float **y, size_t *sublayers, PareError *err) {
+    size_t inputs = 1, outputs = 1, rows = 1, count;
+    *sublayers = 0;
+    for (int s = 0; s < PARE_STACKS; s++) {
+        const PareStack *k = &d->stacks[s];
+        for (uint32_t l = 0; k->present && l < k->layer_count; l++) {
+            const PareLayerShape *shape = &k->layers[l];
+            for (int i = 0; i < PARE_SUBLAYERS; i++)
+                *sublayers += pare_streams_has(shape, (PareSublayer)i);
+            inputs = max_size(inputs, (size_t)shape->self.heads * shape->self.head_size);
+            inputs = max_size(inputs, (size_t)shape->cross.heads * shape->cross.head_size);
+            inputs = max_size(inputs, shape->ffn);
+        }
+        outputs = max_size(outputs, k->present ? k->width : 0);
+        rows = max_size(rows, c->rows[s]);
+    }
+    *x = pare_size_mul(rows, inputs, &count) ? pare_alloc(count, sizeof **x) : NULL;
+    *y = pare_size_mul(rows, outputs, &count) ? pare_alloc(count, sizeof **y) : NULL;
+    return *x && *y ? PARE_OK : pare_memory_error(err, "calibration rows");
 }
 
 /* What one batch needs; everything lives until the run's arena is released. */

@@ -5,6 +5,7 @@
 #define PARE_PRUNE_REPAIR_STREAMS_H
 
 #include "learn/examples.h"
+#include "prune/repair.h"
 #include "runtime/transformer.h"
 
 /* Sequences that are run together, and where their rows lie in the streams. */
@@ -24,6 +25,9 @@ typedef struct {
     PareArena *arena;
 } PareCalibration;
 
+/* The options with their defaults. */
+size_t pare_repair_rows(const PareRepairOptions *o);
+double pare_repair_ridge(const PareRepairOptions *o);
 /* Examples spread evenly over the data, with at most `rows` positions in each stack (or a single
  * longer example); sequences end where the positions of `d` or `pruned` do. `path` is for messages.
  */
@@ -46,6 +50,12 @@ typedef struct {
 PareStatus pare_streams_open(PareStreams *s, PareRun *r, const PareCalibration *c,
                              const PareDescription *d, const PareParams *p);
 void pare_streams_close(PareStreams *s); /* a zeroed one is allowed */
+/* Whether a layer has the sublayer. */
+bool pare_streams_has(const PareLayerShape *l, PareSublayer which);
+/* Buffers for the largest sublayer's inputs and outputs, to be freed; how many sublayers there are.
+ */
+PareStatus pare_streams_buffers(const PareCalibration *c, const PareDescription *d, float **x,
+                                float **y, size_t *sublayers, PareError *err);
 /* The stream begins: embeddings. */
 PareStatus pare_streams_embed(PareStreams *s, PareStackIndex stack);
 /* What the last matrix of a sublayer reads: out[rows, inputs of that]. */
