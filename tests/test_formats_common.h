@@ -27,9 +27,7 @@
 /* A path in this program's own temporary folder; overwritten by the next call. */
 UNUSED static const char *temporary(const char *name) {
     static char path[512];
-    const char *folder = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/pare-%ld-%s", folder != NULL ? folder : "/tmp", (long)getpid(),
-             name);
+    snprintf(path, sizeof path, "%s/%ld-%s", getenv("TMPDIR"), (long)getpid(), name);
     return path;
 }
 
@@ -78,6 +76,19 @@ UNUSED static void assert_same_text(const char *got, const char *wanted) {
     }
     fail_msg("got\n  %.*s\ninstead of\n  %.*s", (int)strcspn(got + begin, "\n"), got + begin,
              (int)strcspn(wanted + begin, "\n"), wanted + begin);
+}
+
+/* Memory of this process in KiB: a line of /proc/self/status. */
+UNUSED static long status_field(const char *name) {
+    char line[256];
+    long value = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, name, strlen(name)) == 0)
+            value = strtol(line + strlen(name) + 1, NULL, 10);
+    fclose(f);
+    return value;
 }
 
 /* ---- Stored zip archives ---- */

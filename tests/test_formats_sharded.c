@@ -247,19 +247,6 @@ static void test_thousand(void **state) {
     remove_folder();
 }
 
-/* In KiB, of /proc/self/status. */
-static long status_field(const char *name) {
-    char line[256];
-    long value = -1;
-    FILE *f = fopen("/proc/self/status", "r");
-    assert_non_null(f);
-    while (fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, name, strlen(name)) == 0)
-            value = strtol(line + strlen(name) + 1, NULL, 10);
-    fclose(f);
-    return value;
-}
-
 /* While a large tensor is read its pages are given back, though the mapping is a shard's: beside
  * the destination only a piece of it is in memory. */
 static void test_memory(void **state) {
