@@ -107,9 +107,11 @@ static PareStatus hash_tensor(PareInfo *info, size_t index, const PareTensorType
     PareSha256 *h = pare_sha256_create();
     if (!h || !info->values)
         st = pare_memory_error(err, "the checksum of a tensor");
-    else if (info->file)
-        pare_file_read_f32(pare_file_tensor(info->file, index), info->values);
-    else
+    else if (info->file) {
+        const PareFileTensor *t = pare_file_tensor(info->file, index);
+        pare_file_read_f32(t, info->values);
+        pare_file_release(info->file, t);
+    } else
         st = pare_checkpoint_read_f32(
             info->checkpoint, pare_checkpoint_tensor(info->checkpoint, index), info->values, err);
     if (!st) {

@@ -421,6 +421,7 @@ PareStatus pare_file_verify(const PareFile *f, PareError *err) {
                                   fault);
         uint64_t begin = (uint64_t)((const uint8_t *)t->data - f->map.data);
         status = check_padding(f, t->name, begin + t->bytes, err);
+        pare_file_release(f, t); /* the whole of a large file need not stay in memory */
     }
     for (size_t i = 0; i < f->section_count && status == PARE_OK; i++) {
         const Section *s = &f->sections[i];

@@ -100,6 +100,26 @@ static PareFile *open_good(const char *path) {
     return f;
 }
 
+/* Pages of a file go back as soon as they are checked: no more than a tensor's are in memory. */
+static void test_verify_memory(void **state) {
+    enum { TENSORS = 8, ROWS = 1 << 20, KIB = ROWS * 4 / 1024 };
+    const char *path = temporary("large.pare");
+    PareFileWriter *w;
+    PareFile *f;
+    PareError err;
+    (void)state;
+    assert_int_equal(pare_file_writer_open(path, true, &w, &err), PARE_OK);
+    for (char name[] = "0"; name[0] < '0' + TENSORS; name[0]++)
+        add(w, describe(name, PARE_F32, PARE_LAYOUT_ROWS, 1, ROWS, 0));
+    assert_int_equal(pare_file_writer_commit(w, &err), PARE_OK);
+    assert_int_equal(pare_file_open(path, &f, &err), PARE_OK);
+    long before = status_field("RssFile");
+    assert_int_equal(pare_file_verify(f, &err), PARE_OK);
+    assert_true(status_field("RssFile") - before < 2 * KIB);
+    pare_file_close(f);
+    unlink(path);
+}
+
 static char *list_file(const PareFile *f) {
     PareBuffer b = {0};
     for (size_t i = 0; i < pare_file_count(f); i++) {
@@ -640,7 +660,7 @@ int main(void) {
         cmocka_unit_test(test_bad_content),    cmocka_unit_test(test_every_byte),
         cmocka_unit_test(test_truncations),    cmocka_unit_test(test_failing_memory),
         cmocka_unit_test(test_axis_text),      cmocka_unit_test(test_writer_pieces),
-        cmocka_unit_test(test_changed_tables),
+        cmocka_unit_test(test_changed_tables), cmocka_unit_test(test_verify_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
