@@ -12,7 +12,7 @@
 typedef struct {
     uint32_t rows;
     uint64_t *counts; /* [rows]: how often the data have a token */
-    bool *seen;       /* [rows]: whether they do; a text that is only tried has no count */
+    bool *seen;       /* [rows]: whether they do, or a text passes through it */
     bool *keep;       /* [rows] */
 } Table;
 
@@ -94,10 +94,10 @@ static PareStatus make_tables(Choice *c) {
 
 /* -- what the data use -- */
 
-static void count(Choice *c, Table *t, int32_t id, uint64_t weight) {
+static void count(Choice *c, Table *t, int32_t id) {
     t->seen[id] = true;
-    t->counts[id] += weight;
-    c->facts.tokens += weight;
+    t->counts[id]++;
+    c->facts.tokens++;
 }
 
 static PareStatus count_ids(Choice *c, int stack, const int32_t *ids, size_t n, bool ignored,
@@ -110,21 +110,26 @@ static PareStatus count_ids(Choice *c, int stack, const int32_t *ids, size_t n, 
         if (ids[i] < 0 || (uint32_t)ids[i] >= rows)
             return pare_error_set(c->err, PARE_E_FORMAT, "%s[%zu] is %d; the model has %u", what, i,
                                   ids[i], rows);
-        count(c, c->of[stack], ids[i], 1);
+        count(c, c->of[stack], ids[i]);
     }
     return PARE_OK;
 }
 
-/* One tokenizer has one table. */
+/* One tokenizer has one table. A text that is not counted is to be cut as before all the same. */
 static PareStatus count_text(Choice *c, PareSide side, const char *text, size_t size,
-                             uint64_t weight) {
+                             bool counted) {
     if (!c->tokenizer)
         return pare_error_set(c->err, PARE_E_UNSUPPORTED,
                               "the model has no tokenizer; expected JSON lines with input_ids");
     c->ids.count = 0;
     PareStatus st = pare_tokenizer_trace(c->tokenizer, side, text, size, &c->ids, c->err);
     for (size_t i = 0; i < c->ids.count && !st; i++)
-        count(c, &c->tables[0], c->ids.data[i], weight);
+        c->tables[0].seen[c->ids.data[i]] = true;
+    c->ids.count = 0;
+    if (!st && counted)
+        st = pare_tokenizer_encode(c->tokenizer, side, text, size, false, &c->ids, c->err);
+    for (size_t i = 0; i < c->ids.count && !st; i++)
+        count(c, &c->tables[0], c->ids.data[i]);
     return st;
 }
 
@@ -132,17 +137,17 @@ static PareStatus count_text(Choice *c, PareSide side, const char *text, size_t 
  * without when it goes on with them. */
 static PareStatus count_source(Choice *c, const PareDataRow *row) {
     bool line = c->d->head.kind == PARE_HEAD_LM && first_of(c->d) == PARE_DECODER;
-    PareStatus st = count_text(c, PARE_SIDE_SOURCE, row->text, row->text_size, line ? 0 : 1);
+    PareStatus st = count_text(c, PARE_SIDE_SOURCE, row->text, row->text_size, !line);
     if (!st && line) {
         pare_buffer_clear(&c->text);
         pare_buffer_append(&c->text, row->text, row->text_size);
         pare_buffer_putc(&c->text, '\n');
         st = pare_buffer_ok(&c->text, "a line", c->err);
         if (!st)
-            st = count_text(c, PARE_SIDE_SOURCE, c->text.data, c->text.size, 1);
+            st = count_text(c, PARE_SIDE_SOURCE, c->text.data, c->text.size, true);
     }
     if (!st && row->text_b)
-        st = count_text(c, PARE_SIDE_SOURCE, row->text_b, row->text_b_size, 1);
+        st = count_text(c, PARE_SIDE_SOURCE, row->text_b, row->text_b_size, true);
     return st;
 }
 
@@ -157,7 +162,7 @@ static PareStatus count_row(Choice *c, const PareDataRow *row) {
     else
         st = pare_error_set(c->err, PARE_E_FORMAT, "there is neither a text nor input_ids");
     if (!st && row->target)
-        st = count_text(c, PARE_SIDE_TARGET, row->target, row->target_size, 1);
+        st = count_text(c, PARE_SIDE_TARGET, row->target, row->target_size, true);
     if (!st && row->decoder_ids)
         st = count_ids(c, top, row->decoder_ids, row->decoder_count, false, "decoder_input_ids");
     if (!st && row->label_ids && c->d->head.kind == PARE_HEAD_LM)
@@ -327,7 +332,7 @@ static PareStatus choose(Choice *c) {
 static void gather_facts(Choice *c) {
     for (size_t i = 0; i < c->table_count; i++)
         for (uint32_t id = 0; id < c->tables[i].rows; id++) {
-            c->facts.used += c->tables[i].seen[id];
+            c->facts.used += c->tables[i].counts[id] > 0;
             c->facts.outside += c->tables[i].keep[id] ? 0 : c->tables[i].counts[id];
         }
 }

@@ -315,7 +315,8 @@ static void test_words(void **state) {
     assert_list(list_of(&c), LIST(0, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15));
     assert_int_equal(c.facts.rows, 2);
     assert_int_equal(c.facts.outside, 0);
-    assert_int_equal(c.facts.used, 9);
+    assert_int_equal(c.facts.used, 7);
+    assert_int_equal(c.facts.tokens, 9);
     prune(&c, path_of("p.pare"));
     Case p = open_case(path_of("p.pare"));
     assert_int_equal(pare_model_description(p.model)->stacks[PARE_ENCODER].vocabulary, 14);

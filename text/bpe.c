@@ -221,16 +221,18 @@ done:
     return ok;
 }
 
-static bool encode_word(const PareBpe *b, const char *word, size_t size, PareIds *out) {
-    return size <= SHORT_WORD ? encode_short(b, word, size, out)
-                              : encode_long(b, word, size, NULL, out);
+/* `made`: as merge_all's. */
+static bool encode_word(const PareBpe *b, const char *word, size_t size, PareIds *made,
+                        PareIds *out) {
+    return size <= SHORT_WORD && made == NULL ? encode_short(b, word, size, out)
+                                              : encode_long(b, word, size, made, out);
 }
 
 /* ---- Text -------------------------------------------------------------------------------------
  */
 
-static PareStatus encode_words(const PareBpe *b, const char *text, size_t size, PareIds *out,
-                               PareError *err) {
+static PareStatus encode_words(const PareBpe *b, const char *text, size_t size, PareIds *made,
+                               PareIds *out, PareError *err) {
     PareSplit *walk = pare_split_begin(b->splitter, text, size);
     if (walk == NULL) {
         return pare_memory_error(err, "a text's words");
@@ -239,7 +241,7 @@ static PareStatus encode_words(const PareBpe *b, const char *text, size_t size, 
     size_t begin, end;
     bool failed;
     while (pare_split_next(walk, &begin, &end, &failed)) {
-        if (!encode_word(b, text + begin, end - begin, out)) {
+        if (!encode_word(b, text + begin, end - begin, made, out)) {
             status = pare_memory_error(err, "token ids");
             goto done;
         }
@@ -252,10 +254,8 @@ done:
     return status;
 }
 
-static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text, size_t size,
-                         PareIds *out, PareError *err) {
-    (void)side;
-    const PareBpe *b = &t->bpe;
+static PareStatus encode_text(const PareBpe *b, const char *text, size_t size, PareIds *made,
+                              PareIds *out, PareError *err) {
     PareBuffer spaced = {0};
     PareStatus status = PARE_OK;
     if (b->add_prefix_space && size > 0 && text[0] != ' ') {
@@ -269,13 +269,19 @@ static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text
         size = spaced.size;
     }
     if (b->split) {
-        status = encode_words(b, text, size, out, err);
-    } else if (size > 0 && !encode_word(b, text, size, out)) {
+        status = encode_words(b, text, size, made, out, err);
+    } else if (size > 0 && !encode_word(b, text, size, made, out)) {
         status = pare_memory_error(err, "token ids");
     }
 done:
     pare_buffer_free(&spaced);
     return status;
+}
+
+static PareStatus encode(const PareTokenizer *t, PareSide side, const char *text, size_t size,
+                         PareIds *out, PareError *err) {
+    (void)side;
+    return encode_text(&t->bpe, text, size, NULL, out, err);
 }
 
 /* The characters of a piece back to bytes; false when it is not of the alphabet (an added token
@@ -476,6 +482,12 @@ static void free_model(PareTokenizer *t) {
 /* ---- Subsets ----------------------------------------------------------------------------------
  */
 
+static PareStatus trace(const PareTokenizer *t, PareSide side, const char *text, size_t size,
+                        PareIds *out, PareError *err) {
+    (void)side;
+    return encode_text(&t->bpe, text, size, out, out, err);
+}
+
 static void mark(const PareTokenizer *t, bool *keep) {
     for (unsigned byte = 0; byte < 256; byte++) {
         keep[t->bpe.byte_ids[byte]] = true;
@@ -526,6 +538,7 @@ const PareTokenizerKind pare_kind_bpe = {
     .read = read_form,
     .finish = finish,
     .free = free_model,
+    .trace = trace,
     .mark = mark,
     .parts = parts,
     .reduce = reduce,

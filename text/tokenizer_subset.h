@@ -10,7 +10,7 @@
 #include "text/tokenizer.h"
 
 /* Appends the ids of one text without its template, and those that the tokenizer only passes
- * through: the pieces of a word that turns out to be unknown. */
+ * through: what merging makes on the way, the pieces of a word that turns out to be unknown. */
 PareStatus pare_tokenizer_trace(const PareTokenizer *t, PareSide side, const char *text,
                                 size_t size, PareIds *out, PareError *err);
 /* Appends what must stay with one token that stays: for BPE every token on the way to it, and of

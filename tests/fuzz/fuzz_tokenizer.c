@@ -5,6 +5,8 @@
 
 #include "tests/fuzz/fuzz.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_impl.h"
+#include "text/tokenizer_subset.h"
 
 const char *const fuzz_corpora[] = {"tests/fuzz/seeds/tokenizer", "tests/fuzz/crashes/tokenizer",
                                     NULL};
@@ -49,11 +51,61 @@ static void use(const PareTokenizer *t) {
     pare_buffer_free(&decoded);
 }
 
+/* Sums of such scores overflow, and then nothing is the best path. */
+static bool is_huge(const PareTokenizer *t) {
+    for (int k = 0; k < 2; k++)
+        for (uint32_t i = 0; i < t->unigram.models[k].pieces.count; i++)
+            if (t->unigram.models[k].scores[i] > 1e30f || t->unigram.models[k].scores[i] < -1e30f)
+                return true;
+    return false;
+}
+
+/* The tokens that the text takes alone make a tokenizer that cuts it in the same way. */
+static void compare_subset(const PareTokenizer *t, const PareTokenizer *part, const bool *keep) {
+    PareIds old = {0}, new = {0};
+    PareError err = {0};
+    if (pare_tokenizer_encode(t, PARE_SIDE_TARGET, text, text_size, true, &old, &err) ||
+        pare_tokenizer_encode(part, PARE_SIDE_TARGET, text, text_size, true, &new, &err) ||
+        old.count != new.count)
+        abort();
+    for (size_t i = 0; i < old.count; i++) {
+        int32_t rank = 0;
+        for (int32_t id = 0; id < old.data[i]; id++)
+            rank += keep[id];
+        if (rank != new.data[i])
+            abort();
+    }
+    pare_ids_free(&old);
+    pare_ids_free(&new);
+}
+
+static void use_subset(const PareTokenizer *t) {
+    PareError err = {0};
+    PareIds ids = {0};
+    PareTokenizer *part = NULL;
+    size_t size = pare_tokenizer_size(t);
+    bool *keep = calloc(size + 1, sizeof *keep);
+    if (keep == NULL || is_huge(t) ||
+        pare_tokenizer_trace(t, PARE_SIDE_TARGET, text, text_size, &ids, &err))
+        goto done;
+    for (size_t i = 0; i < ids.count; i++)
+        keep[ids.data[i]] = true;
+    if (pare_tokenizer_close_subset(t, keep, size, &err) ||
+        pare_tokenizer_subset(t, keep, size, &part, &err))
+        abort(); /* what is closed must make a tokenizer */
+    compare_subset(t, part, keep);
+done:
+    pare_tokenizer_free(part);
+    pare_ids_free(&ids);
+    free(keep);
+}
+
 static void use_and_free(PareTokenizer *t) {
     PareError err = {0};
     PareTokenizer *again = NULL;
     PareBuffer bytes = {0};
     use(t);
+    use_subset(t);
     if (pare_tokenizer_to_bytes(t, &bytes, &err) == PARE_OK &&
         pare_tokenizer_from_bytes(bytes.data, bytes.size, "compact", &again, &err) != PARE_OK)
         abort(); /* what is written must be read */
