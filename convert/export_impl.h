@@ -8,9 +8,9 @@
 #define PARE_CONVERT_EXPORT_IMPL_H
 
 #include "convert/export.h"
-#include "convert/export_json.h"
 #include "convert/family.h"
 #include "core/json.h"
+#include "core/json_text.h"
 #include "runtime/model.h"
 #include "text/tokenizer.h"
 

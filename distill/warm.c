@@ -348,7 +348,6 @@ PareStatus pare_warm_metadata(const PareWarmStart *w, const PareWeights *weights
         pare_buffer_put_json_string(out, kind, strlen(kind));
         pare_buffer_printf(out, ",\"size\":%zu}", pare_tokenizer_size(tokenizer));
     }
-    pare_buffer_putc(out, ',');
     PareStatus st = pare_metadata_provenance(models, 2, "distill", options, out, err);
     pare_buffer_putc(out, '}');
     return st ? st : pare_buffer_ok(out, "the metadata", err);

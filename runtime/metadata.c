@@ -5,6 +5,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/json_text.h"
 #include "core/version.h"
 
 static PareStatus put_input(const PareModel *m, PareBuffer *out, PareError *err) {
@@ -20,34 +21,54 @@ static PareStatus put_input(const PareModel *m, PareBuffer *out, PareError *err)
     return PARE_OK;
 }
 
-/* `"key":value,` for a member that is kept. */
-static PareStatus put_member(const PareJson *n, PareBuffer *out, PareError *err) {
-    char *text = pare_json_print(n);
-    if (!text)
-        return pare_memory_error(err, "metadata");
-    pare_buffer_put_json_string(out, pare_json_key(n), strlen(pare_json_key(n)));
-    pare_buffer_printf(out, ":%s,", text);
-    pare_free(text);
-    return PARE_OK;
+/* The metadata's members, as nodes, which know their keys, and as text, which is kept as it was. */
+typedef struct {
+    const PareJson *node;
+    PareJsonText rest;
+} Members;
+
+static Members members_of(const PareModel *m) {
+    const void *bytes = "";
+    size_t size = 0;
+    pare_file_section(pare_model_file(m), PARE_SECTION_METADATA, &bytes, &size);
+    return (Members){pare_json_first(pare_model_metadata(m)), {bytes, (const char *)bytes + size}};
 }
 
-static PareStatus put_stages(const PareJson *list, PareBuffer *out, PareError *err) {
-    for (const PareJson *n = pare_json_first(list); n; n = pare_json_next(n)) {
-        char *text = pare_json_print(n);
-        if (!text)
-            return pare_memory_error(err, "metadata");
-        pare_buffer_printf(out, "%s,", text);
-        pare_free(text);
+static bool next_member(Members *at, const char **key, PareJsonText *value) {
+    PareJsonText written;
+    if (!at->node || !pare_json_text_next(&at->rest, &written, value))
+        return false;
+    *key = pare_json_key(at->node);
+    at->node = pare_json_next(at->node);
+    return true;
+}
+
+/* The stages without the brackets around them, and a comma behind. */
+static void put_stages(PareJsonText list, PareBuffer *out) {
+    const char *begin = list.at + 1, *end = list.end - 1;
+    if (*list.at != '[')
+        return;
+    while (begin < end && strchr(" \t\r\n", *begin))
+        begin++;
+    if (begin < end) {
+        pare_buffer_append(out, begin, (size_t)(end - begin));
+        pare_buffer_putc(out, ',');
     }
-    return PARE_OK;
 }
 
 PareStatus pare_metadata_provenance(const PareModel *const *models, size_t count, const char *stage,
                                     const char *options, PareBuffer *out, PareError *err) {
     PareStatus st = PARE_OK;
-    pare_buffer_puts(out, "\"provenance\":[");
-    for (size_t i = 0; i < count && !st; i++)
-        st = put_stages(pare_json_get(pare_model_metadata(models[i]), "provenance"), out, err);
+    pare_buffer_put_json_key(out, "provenance");
+    pare_buffer_putc(out, '[');
+    for (size_t i = 0; i < count; i++) {
+        Members at = members_of(models[i]);
+        const char *key;
+        PareJsonText value;
+        while (next_member(&at, &key, &value))
+            if (strcmp(key, "provenance") == 0)
+                put_stages(value, out);
+    }
     pare_buffer_printf(out,
                        "{\"stage\":\"%s\",\"program\":\"pare-%s\",\"version\":\"%s\","
                        "\"options\":%s,\"inputs\":[",
@@ -63,23 +84,20 @@ PareStatus pare_metadata_provenance(const PareModel *const *models, size_t count
 PareStatus pare_metadata_append(const PareModel *m, const char *stage, const char *options,
                                 const PareDescription *description, PareBuffer *out,
                                 PareError *err) {
-    const PareJson *root = pare_model_metadata(m);
-    PareStatus st = PARE_OK;
+    Members at = members_of(m);
+    const char *key;
+    PareJsonText value;
     pare_buffer_putc(out, '{');
-    for (const PareJson *n = pare_json_first(root); n && !st; n = pare_json_next(n)) {
-        const char *key = pare_json_key(n);
+    while (next_member(&at, &key, &value)) {
         if (strcmp(key, "provenance") == 0)
             continue;
-        if (description && strcmp(key, "description") == 0) {
-            pare_buffer_puts(out, "\"description\":");
+        pare_buffer_put_json_key(out, key);
+        if (description && strcmp(key, "description") == 0)
             pare_description_write(description, out);
-            pare_buffer_putc(out, ',');
-        } else {
-            st = put_member(n, out, err);
-        }
+        else
+            pare_buffer_append(out, value.at, (size_t)(value.end - value.at));
     }
-    if (!st)
-        st = pare_metadata_provenance(&m, 1, stage, options, out, err);
+    PareStatus st = pare_metadata_provenance(&m, 1, stage, options, out, err);
     if (st)
         return st;
     pare_buffer_putc(out, '}');

@@ -9,9 +9,9 @@
 /* The metadata of `m` with one more entry at the end of its provenance:
  *   {"stage": stage, "program": "pare-<stage>", "version": <version>, "options": <options>,
  *    "inputs": [{"file": <name without folders>, "bytes": n, "sha256": "…"}]}
- * `options` is a JSON object as text. Everything else is kept as it is; a description that changed
- * is given as `description` (NULL: kept). Neither time nor machine enters, so that the same inputs
- * and options give the same bytes. */
+ * `options` is a JSON object as text. Everything else is kept byte for byte; a description that
+ * changed is given as `description` (NULL: kept). Neither time nor machine enters, so that the same
+ * inputs and options give the same bytes. */
 PareStatus pare_metadata_append(const PareModel *m, const char *stage, const char *options,
                                 const PareDescription *description, PareBuffer *out,
                                 PareError *err);

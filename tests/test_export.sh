@@ -31,6 +31,9 @@ for format in safetensors pytorch hdf5; do
         <(pare-info --tensors --sha256 back.pare)
 done
 check "settings as they were" diff w-pytorch/config.json "$samples/number-words/config.json"
+works pare-export words16.pare -o w16 --format safetensors --dtype f32
+check "settings as they were, after another stage" \
+    diff w16/config.json "$samples/number-words/config.json"
 check "generation settings as they were" \
     diff w-pytorch/generation_config.json "$samples/number-words/generation_config.json"
 

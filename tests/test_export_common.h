@@ -15,8 +15,8 @@
 
 #include "convert/convert.h"
 #include "convert/export.h"
-#include "convert/export_json.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "core/memory.h"
 #include "quantize/quantize.h"
 #include "runtime/model.h"

@@ -1,8 +1,8 @@
 /* JSON as text: members are copied as they were written (1.0 stays 1.0), which a tree forgets.
  *
  * Only for text that pare_json_parse has accepted. */
-#ifndef PARE_CONVERT_EXPORT_JSON_H
-#define PARE_CONVERT_EXPORT_JSON_H
+#ifndef PARE_CORE_JSON_TEXT_H
+#define PARE_CORE_JSON_TEXT_H
 
 #include <stdbool.h>
 

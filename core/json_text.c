@@ -1,5 +1,5 @@
 /* Walking over valid JSON text without building a tree. */
-#include "convert/export_json.h"
+#include "core/json_text.h"
 
 #include <string.h>
 
