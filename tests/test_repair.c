@@ -6,6 +6,7 @@
 #include "core/random.h"
 #include "prune/reconstruct.h"
 #include "prune/repair.h"
+#include "prune/repair_solve.h"
 #include "runtime/session.h"
 #include "tests/test_export_common.h"
 
@@ -380,8 +381,9 @@ static void test_width_and_sublayers(void **state) {
         c.plan.stacks[top].layers[0].kv_merged[PARE_BLOCK_SELF] = 2;
         solve(&c, (PareRepairOptions){0});
         size_t count;
-        pare_repair_lines(c.repair, &count);
+        const PareRepairLine *l = pare_repair_lines(c.repair, &count);
         assert_true(check_lines(&c, count) > 2);
+        assert_true(l[0].before < 1); /* the columns that are kept, and not the first ones */
         end(&c);
     }
 }
@@ -506,6 +508,50 @@ static void test_threads(void **state) {
     }
 }
 
+/* Several tiles and blocks of rows: a map that is known comes out again. */
+static void test_least_squares(void **state) {
+    (void)state;
+    enum { K = 300, N = 270, R = 700 };
+    PareNormal one, three;
+    ParePool *pool;
+    PareError err = {0};
+    float *x = pare_alloc((size_t)R * K, sizeof *x), *e = pare_alloc((size_t)R * N, sizeof *e);
+    double *d = pare_alloc((size_t)K * N, sizeof *d), shift[N], again[N];
+    assert_true(x && e && d);
+    for (size_t i = 0; i < (size_t)R * K; i++)
+        x[i] = pare_random_float(9, 1, i) + 0.25F;
+    for (size_t i = 0; i < (size_t)K * N; i++)
+        d[i] = (double)pare_random_float(9, 2, i) - 0.5;
+    for (size_t r = 0; r < R; r++)
+        for (size_t n = 0; n < N; n++) {
+            double sum = (double)n / 10;
+            for (size_t k = 0; k < K; k++)
+                sum += (double)x[r * K + k] * d[k * N + n];
+            e[r * N + n] = (float)sum;
+        }
+    ok(pare_pool_create(3, &pool, &err), &err);
+    ok(pare_normal_create(K, N, true, NULL, &one, &err), &err);
+    ok(pare_normal_create(K, N, true, pool, &three, &err), &err);
+    ok(pare_normal_add(&one, x, e, R, &err), &err);
+    ok(pare_normal_add(&three, x, e, R, &err), &err);
+    double mean = pare_normal_centre(&one);
+    assert_true(mean == pare_normal_centre(&three));
+    ok(pare_normal_solve(&one, 1e-9 * mean, shift, "map", &err), &err);
+    ok(pare_normal_solve(&three, 1e-9 * mean, again, "map", &err), &err);
+    for (size_t i = 0; i < (size_t)K * N; i++)
+        assert_true(fabs(one.r[i] - d[i]) < 1e-5);
+    for (size_t n = 0; n < N; n++)
+        assert_true(fabs(shift[n] - (double)n / 10) < 1e-4);
+    assert_memory_equal(one.r, three.r, (size_t)K * N * sizeof *d);
+    assert_memory_equal(shift, again, sizeof shift);
+    pare_normal_destroy(&one);
+    pare_normal_destroy(&three);
+    pare_pool_destroy(pool);
+    pare_free(x);
+    pare_free(e);
+    pare_free(d);
+}
+
 /* -- scores by reconstruction -- */
 
 static void test_reconstruct(void **state) {
@@ -555,6 +601,7 @@ int main(void) {
         cmocka_unit_test(test_few_rows),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_least_squares),
         cmocka_unit_test(test_reconstruct),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
