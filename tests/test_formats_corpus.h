@@ -108,4 +108,18 @@ UNUSED static void corpus_damage(const char *path, const uint8_t *bytes, size_t 
     pare_free(copy);
 }
 
+/* The same of files of the corpus; `folder` ends with a slash. */
+UNUSED static void corpus_damage_files(const char *folder, const char *const *names, size_t count) {
+    const char *path = temporary("damaged");
+    for (size_t i = 0; i < count; i++) {
+        char from[256];
+        size_t size;
+        snprintf(from, sizeof from, "%s%s", folder, names[i]);
+        uint8_t *bytes = read_file(from, &size);
+        corpus_damage(path, bytes, size, path);
+        pare_free(bytes);
+    }
+    unlink(path);
+}
+
 #endif

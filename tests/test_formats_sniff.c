@@ -12,17 +12,8 @@ static void test_damage(void **state) {
     static const char *const names[] = {"torch",  "tar-torch",     "onnx",    "saved-model",
                                         "flax",   "ctranslate",    "html",    "absent-json",
                                         "tflite", "sentencepiece", "tf-index"};
-    const char *path = temporary("damaged");
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char from[128];
-        size_t size;
-        snprintf(from, sizeof from, CORPUS "sniff/%s", names[i]);
-        uint8_t *bytes = read_file(from, &size);
-        corpus_damage(path, bytes, size, path);
-        pare_free(bytes);
-    }
-    unlink(path);
+    corpus_damage_files(CORPUS "sniff/", names, sizeof names / sizeof *names);
 }
 
 /* Space that was reserved for a download: recognised without reading all of it. */
