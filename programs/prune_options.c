@@ -141,7 +141,8 @@ static void importance_options(ParePruneCommand *c, Table *t) {
         NUMBER("batch-size", &c->batch_size, 1, 1e6, &c->given.batch_size, "examples a batch"),
         NUMBER("batches", &c->batches, 1, MANY, &c->given.batches,
                "only the first N batches (default: all)"),
-        NUMBER("seed", &c->seed, 0, MANY, &c->given.seed, "of --criterion random, and of samples"),
+        NUMBER("seed", &c->seed, 0, MANY, &c->given.seed,
+               "of --criterion random, and of the labels that fisher draws from --against outputs"),
         STRING("importance", &o->importance, "FILE", "scores that --importance-out wrote"),
         STRING("importance-out", &o->importance_out, "FILE", "write the scores to FILE, as JSON"),
         CHOICE("format", &c->format, "auto|tsv|jsonl|text", &c->given.format, "of all data files"),
@@ -331,6 +332,7 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
     bool from_data =
         measured && !c->o.importance && pare_criterion_needs_data(c->o.criterion) && c->o.data;
     bool random = c->o.criterion == PARE_CRITERION_RANDOM;
+    bool sampled = from_data && c->against && c->o.criterion == PARE_CRITERION_FISHER;
     bool calibrates = c->given.repair ? c->repair : c->o.data || c->o.calibration;
     bool data = c->o.data || c->o.calibration || c->o.vocabulary;
     const Rule rules[] = {
@@ -347,8 +349,8 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
          "--against is for criteria with a loss; activation has none"},
         {(c->given.batch_size || c->given.batches) && !from_data,
          "--batch-size and --batches are for criteria that look at data"},
-        {c->given.seed && !(measured && !c->o.importance && (random || (from_data && c->against))),
-         "--seed is for --criterion random and --against outputs"},
+        {c->given.seed && !(measured && !c->o.importance && (random || sampled)),
+         "--seed is for --criterion random, and for fisher with --against outputs"},
         {c->o.data && !from_data && !(calibrates && !c->o.calibration),
          "--data is used neither for importance nor for repair"},
         {c->o.calibration && c->given.repair && !c->repair,
