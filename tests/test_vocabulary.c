@@ -658,6 +658,35 @@ static void test_edited_plans(void **state) {
     close_case(&c);
 }
 
+/* Without memory there is an error, and nothing leaks. */
+static void test_no_memory(void **state) {
+    (void)state;
+    PareError err = {0};
+    PareStatus status = PARE_E_MEMORY;
+    PareBuffer before = {0}, after = {0}, tokenizer = {0};
+    make_bert(path_of("m.pare"));
+    Case c = open_case(path_of("m.pare"));
+    put(&before, "{\"generation\":{},\"source\":{\"config\":{\"bad_words_ids\":[[2]]}}}");
+    ok(choose(&c, SENTENCES, 12, &err), &err);
+    for (uint64_t n = 1; status && n < 5000; n++) {
+        pare_buffer_free(&after);
+        pare_buffer_free(&tokenizer);
+        PareVocabularyOptions o = {.path = path_of("data"), .max_size = 12};
+        pare_memory_fail_after(n);
+        status = pare_vocabulary_choose(c.model, &o, &c.plan, &c.facts, &err);
+        if (!status)
+            status = pare_vocabulary_rewrite(c.model, &c.plan, &before, &after, &tokenizer, &err);
+        pare_memory_fail_after(0);
+        if (status)
+            assert_int_equal(status, PARE_E_MEMORY);
+    }
+    assert_int_equal(status, PARE_OK);
+    pare_buffer_free(&before);
+    pare_buffer_free(&after);
+    pare_buffer_free(&tokenizer);
+    close_case(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words),     cmocka_unit_test(test_export_again),
@@ -665,6 +694,7 @@ int main(void) {
         cmocka_unit_test(test_pairs),     cmocka_unit_test(test_parts_fit),
         cmocka_unit_test(test_bad_words), cmocka_unit_test(test_ids),
         cmocka_unit_test(test_labels),    cmocka_unit_test(test_two_tables),
-        cmocka_unit_test(test_metadata),  cmocka_unit_test(test_edited_plans)};
+        cmocka_unit_test(test_metadata),  cmocka_unit_test(test_edited_plans),
+        cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
