@@ -133,8 +133,8 @@ static void importance_options(ParePruneCommand *c, Table *t) {
     const PareOption rows[] = {
         HEADING("Importance and data"),
         STRING("criterion", &c->criterion, "NAME",
-               "gradient, taylor, fisher, activation, magnitude or random (default: gradient with "
-               "--data, otherwise magnitude)"),
+               "gradient, taylor, fisher, activation, reconstruct, magnitude or random (default: "
+               "gradient with --data, otherwise magnitude)"),
         STRING("data", &o->data, "FILE", "labelled data: TSV, JSON lines or text"),
         CHOICE("against", &c->against, "labels|outputs", &c->given.against,
                "what the loss compares with: the data's labels or the model's own outputs"),
@@ -213,7 +213,7 @@ static PareStatus read_criterion(ParePruneCommand *c, PareError *err) {
         return PARE_OK;
     return pare_error_set(err, PARE_E_USAGE,
                           "--criterion '%s': expected gradient, taylor, fisher, activation, "
-                          "magnitude or random",
+                          "reconstruct, magnitude or random",
                           c->criterion);
 }
 
@@ -332,6 +332,7 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
     bool from_data =
         measured && !c->o.importance && pare_criterion_needs_data(c->o.criterion) && c->o.data;
     bool random = c->o.criterion == PARE_CRITERION_RANDOM;
+    bool reconstruct = from_data && c->o.criterion == PARE_CRITERION_RECONSTRUCT;
     bool sampled = from_data && c->against && c->o.criterion == PARE_CRITERION_FISHER;
     bool calibrates = c->given.repair ? c->repair : c->o.data || c->o.calibration;
     bool data = c->o.data || c->o.calibration || c->o.vocabulary;
@@ -345,18 +346,19 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
          "--importance and --importance-out contradict each other"},
         {c->given.against && !from_data,
          "--against is for criteria that look at data: give --data FILE"},
-        {c->given.against && c->o.criterion == PARE_CRITERION_ACTIVATION,
-         "--against is for criteria with a loss; activation has none"},
-        {(c->given.batch_size || c->given.batches) && !from_data,
-         "--batch-size and --batches are for criteria that look at data"},
+        {c->given.against && (c->o.criterion == PARE_CRITERION_ACTIVATION || reconstruct),
+         "--against is for criteria with a loss; activation and reconstruct have none"},
+        {(c->given.batch_size || c->given.batches) && (!from_data || reconstruct),
+         "--batch-size and --batches are for criteria that look at batches of data"},
         {c->given.seed && !(measured && !c->o.importance && (random || sampled)),
          "--seed is for --criterion random, and for fisher with --against outputs"},
         {c->o.data && !from_data && !(calibrates && !c->o.calibration),
          "--data is used neither for importance nor for repair"},
         {c->o.calibration && c->given.repair && !c->repair,
          "--calibration is for repair, which --no-repair turns off"},
-        {(c->given.ridge || c->given.repair_rows) && !calibrates,
-         "--ridge and --repair-rows are for repair, which needs --data or --calibration"},
+        {(c->given.ridge || c->given.repair_rows) && !calibrates && !reconstruct,
+         "--ridge and --repair-rows are for repair, which needs --data or --calibration, and for "
+         "--criterion reconstruct"},
         {(c->given.format || c->columns || c->given.limit) && !data,
          "--format, --columns and --limit are for data files"},
         {(c->given.max_source || c->given.max_target || c->given.truncate || c->given.block) &&

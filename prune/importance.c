@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "prune/importance_impl.h"
+#include "prune/reconstruct.h"
 
 static const struct {
     const char *name;
@@ -16,6 +17,7 @@ static const struct {
     [PARE_CRITERION_ACTIVATION] = {"activation", true},
     [PARE_CRITERION_MAGNITUDE] = {"magnitude", false},
     [PARE_CRITERION_RANDOM] = {"random", false},
+    [PARE_CRITERION_RECONSTRUCT] = {"reconstruct", true},
 };
 
 const char *pare_criterion_name(PareCriterion c) {
@@ -123,6 +125,23 @@ static PareStatus check_finite(const PareImportance *i, const PareDescription *d
     return PARE_OK;
 }
 
+/* The lists of heads and units are reconstruct.c's; what it does not score stays 0. */
+static PareStatus from_reconstruction(const PareWeights *w, const PareImportanceOptions *o,
+                                      PareImportance *out, PareError *err) {
+    PareStackScores scores[PARE_STACKS];
+    PareRepairOptions options = {.data = o->data,
+                                 .rows = o->rows,
+                                 .ridge = o->ridge,
+                                 .threads = o->threads,
+                                 .progress = o->start};
+    PareStatus st = pare_reconstruct_measure(w, &options, out->arena, scores, err);
+    for (int s = 0; s < PARE_STACKS && !st; s++)
+        if (w->description.stacks[s].present)
+            out->stacks[s].layers = scores[s].layers;
+    out->examples = st ? 0 : pare_examples_count(o->data->examples);
+    return st;
+}
+
 PareStatus pare_importance_measure(const PareWeights *w, const PareImportanceOptions *o,
                                    PareArena *arena, PareImportance *out, PareError *err) {
     const PareDescription *d = &w->description;
@@ -131,7 +150,9 @@ PareStatus pare_importance_measure(const PareWeights *w, const PareImportanceOpt
         return st;
     out->criterion = o->criterion;
     out->seed = o->seed;
-    if (pare_criterion_needs_data(o->criterion))
+    if (o->criterion == PARE_CRITERION_RECONSTRUCT)
+        st = from_reconstruction(w, o, out, err);
+    else if (pare_criterion_needs_data(o->criterion))
         st = pare_importance_from_data(w, o, out, err);
     else if (o->criterion == PARE_CRITERION_MAGNITUDE)
         pare_importance_from_weights(w, out);

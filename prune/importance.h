@@ -14,6 +14,8 @@
  *   magnitude   L2 norm of the unit's weights in all tensors that carry its axis, each once; keys
  *               and values are their head's where every query head has its own. No data.
  *   random      a baseline in (0, 1), by the seed.
+ *   reconstruct what the output of the sublayer loses when the others stand in (reconstruct.h); no
+ *               loss, no labels. Layers and the stream's units have no such score: 0.
  * The stream's units have a mask at each layer's end: their scores are added up over the layers.
  * Where query heads share keys and values, query heads are scored.
  *
@@ -40,6 +42,7 @@ typedef enum {
     PARE_CRITERION_ACTIVATION,
     PARE_CRITERION_MAGNITUDE,
     PARE_CRITERION_RANDOM,
+    PARE_CRITERION_RECONSTRUCT,
     PARE_CRITERION_COUNT
 } PareCriterion;
 
@@ -75,7 +78,10 @@ typedef struct {
     uint64_t limit_batches;          /* 0: all */
     uint64_t seed;
     size_t threads;
+    uint64_t rows;          /* RECONSTRUCT: token positions at most, 0: a default */
+    double ridge;           /* and as PareRepairOptions; 0: a default */
     PareProgress *progress; /* counts examples */
+    PareProgress *(*start)(const char *what, uint64_t total); /* RECONSTRUCT: it makes its own */
 } PareImportanceOptions;
 
 /* Measures the model whose weights are `w`. The lists are made in `arena`. The same bits at any

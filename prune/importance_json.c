@@ -19,7 +19,8 @@ static const char *const LISTS[PARE_LISTS] = {"heads", "cross", "ffn"};
 static const char *const LOSSES[] = {"own outputs", "labels"};
 
 static bool has_loss(PareCriterion c) {
-    return pare_criterion_needs_data(c) && c != PARE_CRITERION_ACTIVATION;
+    return pare_criterion_needs_data(c) && c != PARE_CRITERION_ACTIVATION &&
+           c != PARE_CRITERION_RECONSTRUCT;
 }
 
 static bool has_list(const PareStack *k, int list) {

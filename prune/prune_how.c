@@ -57,7 +57,7 @@ static void put_measured(const ParePrune *p, PareBuffer *out) {
         put_text(out, "importance", pare_file_basename(p->o.importance));
     else if (pare_criterion_needs_data(i->criterion))
         put_data(out, p->o.data, &p->data);
-    if (pare_criterion_needs_data(i->criterion)) {
+    if (i->batches) {
         put_text(out, "against", i->from_labels ? "labels" : "outputs");
         put_count(out, "batches", i->batches);
     }

@@ -15,8 +15,13 @@ static bool measures_data(const ParePrune *p) {
     return p->selects && !p->o.importance && pare_criterion_needs_data(p->o.criterion);
 }
 
+static bool has_loss(PareCriterion c) {
+    return pare_criterion_needs_data(c) && c != PARE_CRITERION_ACTIVATION &&
+           c != PARE_CRITERION_RECONSTRUCT;
+}
+
 static bool wants_labels(const ParePrune *p) {
-    return measures_data(p) && !p->o.own_outputs && p->o.criterion != PARE_CRITERION_ACTIVATION;
+    return measures_data(p) && !p->o.own_outputs && has_loss(p->o.criterion);
 }
 
 /* What --truncate cut must not go unnoticed. */
@@ -143,8 +148,12 @@ static PareStatus measure(ParePrune *p, const PareWeights *w, PareImportance *ou
                                .batch_size = p->o.batch_size,
                                .limit_batches = p->o.limit_batches,
                                .seed = p->o.seed,
+                               .rows = p->o.repair_rows,
+                               .ridge = p->o.ridge,
                                .threads = p->o.threads};
-    if (data && p->o.progress)
+    if (p->o.criterion == PARE_CRITERION_RECONSTRUCT)
+        o.start = p->o.progress;
+    else if (data && p->o.progress)
         o.progress = p->o.progress("importance", pare_examples_count(p->data.examples));
     PareStatus st = pare_importance_measure(w, &o, p->arena, out, p->err);
     pare_progress_finish(o.progress);
@@ -218,10 +227,24 @@ static PareStatus load_scores(ParePrune *p) {
     return st;
 }
 
+/* By reconstruction, layers and the width have no scores. */
+static PareStatus check_scored(const ParePrune *p, PareCriterion c) {
+    bool width = p->o.selection.width > 0 || (p->o.cut & PARE_CUT_WIDTH);
+    if (c != PARE_CRITERION_RECONSTRUCT || (!width && !p->o.keep_layers))
+        return PARE_OK;
+    return pare_error_set(p->err, PARE_E_USAGE,
+                          "the criterion reconstruct scores heads and units; %s needs another one",
+                          width ? "a share of the width" : "--keep-layers");
+}
+
 static PareStatus first_scores(ParePrune *p) {
-    if (p->o.importance)
-        return load_scores(p);
-    PareStatus st = measures_data(p) ? pare_prune_open_data(p) : PARE_OK;
+    PareStatus st = p->o.importance ? load_scores(p) : PARE_OK;
+    if (!st)
+        st = check_scored(p, p->o.importance ? p->scores.criterion : p->o.criterion);
+    if (st || p->o.importance)
+        return st;
+    if (measures_data(p))
+        st = pare_prune_open_data(p);
     if (!st)
         st = load_original(p);
     if (!st)

@@ -102,6 +102,8 @@ static void put_origin(const ParePrune *p, PareBuffer *out) {
     pare_buffer_printf(out, "importance: %s", pare_criterion_name(i->criterion));
     if (p->from_file)
         pare_buffer_printf(out, ", from %s", p->o.importance);
+    else if (i->criterion == PARE_CRITERION_RECONSTRUCT)
+        pare_buffer_printf(out, ", of %llu examples", (unsigned long long)i->examples);
     else if (pare_criterion_needs_data(i->criterion))
         pare_buffer_printf(out, " against %s, %llu examples in %llu batches",
                            i->from_labels ? "labels" : "own outputs",

@@ -153,6 +153,21 @@ def lists_and_layers():
     check("repair is told", len(f["repair"]["sublayers"]) == 4, str(f["repair"]))
 
 
+def reconstructed():
+    given = ["m.pare", "--ffn", "50%", "--scope", "global", "--normalize", "none", "--data",
+             "d.jsonl", "--criterion", "reconstruct"]
+    f = facts(*given, "-o", "rec.pare", "--importance-out", "R.json", "--plan-out", "rec.json")
+    check("by reconstruction", f["criterion"] == "reconstruct" and sum(units(f)) == 96)
+    after = [line["after"] for line in f["repair"]["sublayers"] if line["place"].endswith("ffn")]
+    g = facts("m.pare", "--ffn", "50%", "-n", "--scope", "global", "--normalize", "none",
+              "--importance", "R.json")
+    check("its scores are read again", units(f) == units(g))
+    r = facts("m.pare", "-o", "ran.pare", "--ffn", "50%", "--criterion", "random", "--data",
+              "d.jsonl")
+    other = [line["after"] for line in r["repair"]["sublayers"] if line["place"].endswith("ffn")]
+    check("less is lost than at random", sum(after) < sum(other), "%s %s" % (after, other))
+
+
 def targets():
     size = os.path.getsize("m.pare")
     goal = size - 20000
@@ -235,13 +250,15 @@ def ignored():
         "--for is for": ["--heads", "25%", "--for", "int8"],
         "needs a --vocabulary": ["--vocabulary-size", "50"],
         "--against is for": ["--heads", "25%", "--against", "outputs"],
-        "activation has none": ["--heads", "25%", "--data", "d.jsonl", "--criterion", "activation",
+        "activation and reconstruct have none": ["--heads", "25%", "--data", "d.jsonl", "--criterion", "activation",
                                 "--against", "labels"],
         "--batch-size and --batches": ["--heads", "25%", "--batches", "2"],
         "--seed is for": ["--heads", "25%", "--seed", "3"],
         "neither for importance nor for repair": ["--heads", "25%", "--criterion", "magnitude",
                                                   "--no-repair", "--data", "d.jsonl"],
         "--no-repair turns off": ["--heads", "25%", "--no-repair", "--calibration", "d.jsonl"],
+        "reconstruct scores heads": ["--width", "25%", "--criterion", "reconstruct", "--data",
+                                     "d.jsonl"],
         "--repair needs data": ["--heads", "25%", "--repair"],
         "--ridge and --repair-rows": ["--heads", "25%", "--ridge", "0.1"],
         "are for data files": ["--heads", "25%", "--limit", "3"],
@@ -274,7 +291,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_data()
-        for part in (shares, ranked, lists_and_layers, targets, shared, vocabulary, ignored):
+        for part in (shares, ranked, lists_and_layers, reconstructed, targets, shared, vocabulary, ignored):
             part()
         os.chdir(ROOT)
     print("%d passed, %d failed" % (passed, failed))
