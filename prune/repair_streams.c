@@ -8,8 +8,8 @@
 
 /* Rows of a batch, unless one sequence alone has more: what keeps attention's and the products'
  * memory small beside the streams. */
-enum { BATCH_ROWS = 1024, DEFAULT_ROWS = 16384 };
-static const double default_ridge = 1e-3;
+enum { BATCH_ROWS = 1024, DEFAULT_ROWS = 32768 };
+static const double default_ridge = 1e-2;
 
 size_t pare_repair_rows(const PareRepairOptions *o) {
     return o->rows ? (size_t)o->rows : DEFAULT_ROWS;

@@ -508,6 +508,31 @@ static void test_threads(void **state) {
     }
 }
 
+/* Every allocation may fail: refused as such, and nothing is lost. */
+static void test_memory(void **state) {
+    (void)state;
+    PareStackScores scores[PARE_STACKS];
+    PareStatus st[2] = {PARE_E_MEMORY, PARE_E_MEMORY};
+    Case c;
+    begin(&c, "bart", NULL);
+    drop_unit(&c, PARE_ENCODER, 1, 2);
+    ok(pare_slices_create(c.model, &c.plan, &c.slices, &c.err), &c.err);
+    PareRepairOptions o = {.data = &c.data, .rows = 20, .threads = 1};
+    for (uint64_t n = 1; st[0] || st[1]; n += n < 40 ? 1 : n / 20) {
+        pare_memory_fail_after(st[0] ? n : 0);
+        if (st[0])
+            st[0] = try_solve(&c, &o);
+        pare_memory_fail_after(st[1] ? n : 0);
+        if (st[1])
+            st[1] = pare_reconstruct_measure(c.weights, &o, c.data.arena, scores, &c.err);
+        pare_memory_fail_after(0);
+        for (int i = 0; i < 2; i++)
+            assert_true(!st[i] || st[i] == PARE_E_MEMORY);
+    }
+    assert_non_null(c.repair);
+    end(&c);
+}
+
 /* Several tiles and blocks of rows: a map that is known comes out again. */
 static void test_least_squares(void **state) {
     (void)state;
@@ -601,6 +626,7 @@ int main(void) {
         cmocka_unit_test(test_few_rows),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_least_squares),
         cmocka_unit_test(test_reconstruct),
     };
