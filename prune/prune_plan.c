@@ -45,7 +45,8 @@ PareStatus pare_prune_plan_keep(ParePrunePlan *p, PareKeep *keep, const uint32_t
     uint32_t *copy = pare_arena_alloc(p->arena, count, sizeof *copy);
     if (!copy)
         return pare_memory_error(err, what);
-    memcpy(copy, units, count * sizeof *copy);
+    if (count)
+        memcpy(copy, units, count * sizeof *copy);
     *keep = (PareKeep){.all = false, .count = count, .units = copy};
     return PARE_OK;
 }

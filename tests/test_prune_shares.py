@@ -250,8 +250,8 @@ def ignored():
         "--for is for": ["--heads", "25%", "--for", "int8"],
         "needs a --vocabulary": ["--vocabulary-size", "50"],
         "--against is for": ["--heads", "25%", "--against", "outputs"],
-        "activation and reconstruct have none": ["--heads", "25%", "--data", "d.jsonl", "--criterion", "activation",
-                                "--against", "labels"],
+        "activation and reconstruct": ["--heads", "25%", "--data", "d.jsonl", "--criterion",
+                                       "activation", "--against", "labels"],
         "--batch-size and --batches": ["--heads", "25%", "--batches", "2"],
         "--seed is for": ["--heads", "25%", "--seed", "3"],
         "neither for importance nor for repair": ["--heads", "25%", "--criterion", "magnitude",
@@ -291,7 +291,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_data()
-        for part in (shares, ranked, lists_and_layers, reconstructed, targets, shared, vocabulary, ignored):
+        for part in (shares, ranked, lists_and_layers, reconstructed, targets, shared, vocabulary,
+                     ignored):
             part()
         os.chdir(ROOT)
     print("%d passed, %d failed" % (passed, failed))
