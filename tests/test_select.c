@@ -271,6 +271,13 @@ static void grouped(void **state) {
     assert_string_equal(text(&w->plan.stacks[0].layers[0].kv[0]), "all");
     end(w);
     w = begin();
+    w->shapes[0][0].self.kv_heads = 2;
+    for (int h = 0; h < HEADS; h++)
+        w->heads[0][0][0][h] = 1;
+    cut(w, (PareSelection){.heads = 0.5}); /* of equal ones the lower of each group */
+    assert_string_equal(self(w, 0, 0), "0 2");
+    end(w);
+    w = begin();
     w->shapes[0][0].self.heads = 8; /* of 4 key/value heads: 0 1, 2 3, 4 5, 6 7 */
     double eight[] = {9, 9, 1, 2, 3, 1, 9, 9};
     w->layers[0][0].heads[0] = eight;
