@@ -36,7 +36,7 @@ static const PareOption OPTIONS[] = {
      .target = &opt.max_drop,
      .values = "NAME=NUMBER",
      .help = "exit with 3 when the candidate is worse by more: accuracy=POINTS, bleu=POINTS, "
-             "perplexity=PERCENT; may be repeated"},
+             "perplexity=PERCENT, bits_per_byte=PERCENT; may be repeated"},
     {.kind = PARE_OPT_FLAG,
      .name = "json",
      .target = &opt.json,

@@ -132,6 +132,17 @@ static double log_sum(const float *row, size_t n, float max) {
     return isfinite(max) ? (double)max + log(sum) : (double)max;
 }
 
+double pare_drift_log_sum(const float *row, size_t n, size_t *best) {
+    float max = -INFINITY;
+    *best = 0;
+    for (size_t i = 0; i < n; i++)
+        if (row[i] > max) {
+            max = row[i];
+            *best = i;
+        }
+    return log_sum(row, n, max);
+}
+
 /* 1 for two rows of zeros, 0 when only one of them is. */
 static double cosine(const PareDriftRow *row, const Scan *s) {
     double product = sqrt(row->reference_squares) * sqrt(s->candidate_squares);

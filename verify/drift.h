@@ -30,6 +30,10 @@ typedef struct {
 void pare_drift_measure(const float *reference, const float *candidate, size_t n,
                         PareDriftRow *out);
 
+/* log(sum(e^x)) of one row, which is NaN where the row has a NaN; *best: the first of the largest.
+ */
+double pare_drift_log_sum(const float *row, size_t n, size_t *best);
+
 /* Sums over rows; zero-initialise. */
 typedef struct {
     uint64_t rows, values, broken, undefined;

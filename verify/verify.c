@@ -56,30 +56,12 @@ static PareStatus check_labels(const PareVerify *v, uint32_t labels, PareError *
     return PARE_OK;
 }
 
-static PareStatus check_tokenizers(const PareVerify *v, PareError *err) {
-    const void *bytes[PARE_VERIFY_MODELS] = {NULL, NULL};
-    size_t sizes[PARE_VERIFY_MODELS] = {0, 0};
-    bool has[PARE_VERIFY_MODELS];
-    for (int m = 0; m < PARE_VERIFY_MODELS; m++)
-        has[m] = pare_file_section(pare_model_file(v->models[m]), PARE_SECTION_TOKENIZER, &bytes[m],
-                                   &sizes[m]);
-    if (has[0] != has[1])
-        return differ(v, err, "the tokenizer", has[0] ? "there" : "missing",
-                      has[1] ? "there" : "missing");
-    if (sizes[0] != sizes[1] || (sizes[0] && memcmp(bytes[0], bytes[1], sizes[0]) != 0))
-        return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "the models cannot be compared: the tokenizers of %s and %s differ",
-                              v->options->reference, v->options->candidate);
-    return PARE_OK;
-}
-
-/* Figures of two models mean something side by side only when both answer the same question. */
+/* Figures of two models mean something side by side only when both answer the same question. How
+ * they read it, in which tokens, is theirs. */
 static PareStatus check_same(const PareVerify *v, PareError *err) {
     const PareDescription *a = pare_model_description(v->models[PARE_VERIFY_REFERENCE]);
     const PareDescription *b = pare_model_description(v->models[PARE_VERIFY_CANDIDATE]);
     static const char *const names[PARE_STACKS] = {"the encoder", "the decoder"};
-    static const char *const vocabularies[PARE_STACKS] = {"the encoder's vocabulary",
-                                                          "the decoder's vocabulary"};
     if (a->head.kind != b->head.kind)
         return differ(v, err, "the head", pare_head_kind_name(a->head.kind),
                       pare_head_kind_name(b->head.kind));
@@ -88,14 +70,10 @@ static PareStatus check_same(const PareVerify *v, PareError *err) {
         if (x->present != y->present)
             return differ(v, err, names[s], x->present ? "there" : "missing",
                           y->present ? "there" : "missing");
-        if (x->present && x->vocabulary != y->vocabulary)
-            return differ_in_number(v, err, vocabularies[s], x->vocabulary, y->vocabulary);
     }
     if (a->head.kind != PARE_HEAD_LM && a->head.labels != b->head.labels)
         return differ_in_number(v, err, "the number of labels", a->head.labels, b->head.labels);
-    PareStatus status =
-        a->head.kind == PARE_HEAD_LM ? PARE_OK : check_labels(v, a->head.labels, err);
-    return status ? status : check_tokenizers(v, err);
+    return a->head.kind == PARE_HEAD_LM ? PARE_OK : check_labels(v, a->head.labels, err);
 }
 
 /* -- the task -- */
@@ -136,23 +114,20 @@ static PareStatus find_task(PareVerify *v, PareError *err) {
     v->report->has[PARE_METRIC_ACCURACY] = task == PARE_TASK_CLASSIFICATION;
     v->report->has[PARE_METRIC_BLEU] = task == PARE_TASK_TRANSLATION;
     v->report->has[PARE_METRIC_PERPLEXITY] = task != PARE_TASK_CLASSIFICATION;
-    v->columns =
-        task == PARE_TASK_CLASSIFICATION ? d->head.labels : d->stacks[PARE_DECODER].vocabulary;
+    v->report->has[PARE_METRIC_BITS] =
+        task != PARE_TASK_CLASSIFICATION && (v->tokens.differ || o->limits.set[PARE_METRIC_BITS]);
+    v->by_place = task == PARE_TASK_CLASSIFICATION || !v->tokens.differ;
+    for (int m = 0; m < PARE_VERIFY_MODELS; m++) {
+        d = pare_model_description(v->models[m]);
+        v->columns[m] =
+            task == PARE_TASK_CLASSIFICATION ? d->head.labels : d->stacks[PARE_DECODER].vocabulary;
+    }
     for (int m = 0; m < PARE_METRIC_COUNT; m++)
         if (o->limits.set[m] && !v->report->has[m])
             return pare_error_set(err, PARE_E_USAGE,
                                   "--max-drop %s: the task %s has no such figure",
                                   pare_verify_metric_name((PareVerifyMetric)m), task_names[task]);
     return PARE_OK;
-}
-
-static PareStatus load_tokenizer(PareVerify *v, PareError *err) {
-    const PareFile *file = pare_model_file(v->models[PARE_VERIFY_REFERENCE]);
-    const void *bytes;
-    size_t size;
-    if (!pare_file_section(file, PARE_SECTION_TOKENIZER, &bytes, &size))
-        return PARE_OK;
-    return pare_tokenizer_from_bytes(bytes, size, v->options->reference, &v->tokenizer, err);
 }
 
 static PareStatus open_data(PareVerify *v, PareError *err) {
@@ -168,31 +143,38 @@ static PareStatus open_data(PareVerify *v, PareError *err) {
         options = (PareDataOptions){.format = PARE_DATA_TEXT, .keep_blanks = true};
     }
     v->rows = pare_alloc(v->batch, sizeof *v->rows);
-    v->sequences = pare_alloc(v->batch, sizeof *v->sequences);
-    if (!v->rows || !v->sequences)
+    for (int m = 0; m < PARE_VERIFY_MODELS; m++)
+        v->sequences[m] = pare_alloc(v->batch, sizeof *v->sequences[m]);
+    if (!v->rows || !v->sequences[0] || !v->sequences[1])
         return pare_memory_error(err, "a batch");
     return pare_dataset_open(o->data, &options, &v->data, err);
+}
+
+static void free_input(PareVerifyInput *in) {
+    pare_ids_free(&in->ids);
+    pare_ids_free(&in->types);
+    pare_ids_free(&in->decoder);
+    pare_ids_free(&in->targets);
 }
 
 static void close_all(PareVerify *v) {
     for (size_t i = 0; v->rows && i < v->batch; i++) {
         PareVerifyRow *row = &v->rows[i];
-        pare_ids_free(&row->ids);
-        pare_ids_free(&row->types);
-        pare_ids_free(&row->decoder);
-        pare_ids_free(&row->targets);
         pare_buffer_free(&row->target);
-        for (int m = 0; m < PARE_VERIFY_MODELS; m++)
+        for (int m = 0; m < PARE_VERIFY_MODELS; m++) {
+            free_input(&row->inputs[m]);
             pare_buffer_free(&row->outputs[m]);
+        }
     }
     pare_free(v->rows);
-    pare_free(v->sequences);
     pare_free(v->kept);
     pare_free(v->block);
+    pare_free(v->gathered);
     pare_dataset_close(v->data);
-    pare_tokenizer_free(v->tokenizer);
+    pare_verify_free_tokens(v);
     pare_pool_destroy(v->pool);
     for (int m = 0; m < PARE_VERIFY_MODELS; m++) {
+        pare_free(v->sequences[m]);
         pare_session_destroy(v->sessions[m]);
         pare_model_close(v->models[m]);
     }
@@ -218,7 +200,7 @@ PareStatus pare_verify_run(const PareVerifyOptions *o, PareVerifyReport *out, Pa
     for (int m = 0; m < PARE_METRIC_COUNT; m++)
         out->reference.value[m] = out->candidate.value[m] = NAN;
     if ((status = open_models(&v, err)) || (status = check_same(&v, err)) ||
-        (status = find_task(&v, err)) || (status = load_tokenizer(&v, err)) ||
+        (status = pare_verify_match_tokens(&v, err)) || (status = find_task(&v, err)) ||
         (status = open_data(&v, err)))
         goto done;
     status = run_task(&v, err);

@@ -26,6 +26,7 @@ typedef enum {
     PARE_METRIC_ACCURACY,   /* 0..1; limits and changes in percentage points */
     PARE_METRIC_BLEU,       /* 0..100; limits and changes in points */
     PARE_METRIC_PERPLEXITY, /* less is better; limits and changes in percent of the reference's */
+    PARE_METRIC_BITS,       /* per byte of text, whatever the tokens; as perplexity */
     PARE_METRIC_COUNT
 } PareVerifyMetric;
 
@@ -61,20 +62,35 @@ typedef struct {
     uint64_t correct;
     PareInterval interval; /* of the accuracy, 95 % */
     PareBleu bleu;
-    double nll; /* sum over predicted tokens, in nats */
+    double nll;         /* sum over predicted tokens, in nats */
+    double shared_nll;  /* the same, if there were only the tokens that both models have */
+    double perplexity;  /* lm and translation: among all tokens of this model; value[] has that
+                           among the shared ones */
+    uint64_t tokens;    /* lm and translation: of the text, as this model cuts it */
+    uint64_t predicted; /* of these */
 } PareVerifyScores;
+
+/* Models whose vocabularies differ, because tokens were cut or they were never related. */
+typedef struct {
+    bool differ;
+    uint32_t size[2]; /* rows of the token tables: of the reference, of the candidate */
+    uint64_t shared;  /* tokens that both have */
+    uint64_t recut;   /* rows with a text that the two cut into different tokens */
+    uint64_t apart;   /* of these: where it is the text that is predicted; then there is no
+                         perplexity, and no drift of such rows (of lm none at all) */
+} PareVerifyVocabularies;
 
 typedef struct {
     PareVerifyTask task;
     bool has[PARE_METRIC_COUNT];
     uint64_t rows;
     uint64_t cut;            /* rows that --truncate made shorter */
-    uint64_t tokens;         /* lm: of the text */
-    uint64_t predicted;      /* lm and translation: tokens that perplexity is about */
+    uint64_t bytes;          /* lm and translation: of the text that is predicted */
     uint64_t only_reference; /* classification: right by one of the two alone */
     uint64_t only_candidate;
     uint64_t same_outputs; /* classification, translation: rows with the same label or text */
     PareVerifyScores reference, candidate;
+    PareVerifyVocabularies vocabularies;
     PareDriftResult drift;
 } PareVerifyReport;
 

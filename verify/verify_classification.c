@@ -3,12 +3,12 @@
 
 #include "verify/verify_parts.h"
 
-static PareStatus count_row(void *context, size_t sequence, size_t row, const float *reference,
-                            const float *candidate, const PareDriftRow *drift, PareError *err) {
+static PareStatus count_row(void *context, PareVerifyPlace place, const PareVerifyLogits *models,
+                            const PareDriftRow *drift, PareError *err) {
     PareVerify *v = context;
     PareVerifyReport *r = v->report;
-    uint32_t label = v->rows[sequence].label;
-    (void)row, (void)reference, (void)candidate, (void)err;
+    uint32_t label = v->rows[place.sequence].label;
+    (void)models, (void)err;
     /* A row with NaN or infinity is no answer, whatever stands in its other places. */
     bool ours = drift->reference_best == label && isfinite(drift->reference_log_sum);
     bool theirs = drift->candidate_best == label && isfinite(drift->candidate_log_sum);
@@ -30,7 +30,7 @@ PareStatus pare_verify_classification(PareVerify *v, PareError *err) {
     size_t count;
     PareStatus status;
     while (!(status = pare_verify_read_batch(v, &count, err)) && count) {
-        if ((status = pare_verify_compare(v, v->sequences, count, count_row, v, err)))
+        if ((status = pare_verify_compare(v, 0, count, count_row, v, err)))
             break;
         pare_progress_update(v->options->progress, r->rows, NULL);
     }

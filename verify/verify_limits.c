@@ -5,7 +5,8 @@
 #include "core/options.h"
 #include "verify/verify.h"
 
-static const char *const names[PARE_METRIC_COUNT] = {"accuracy", "bleu", "perplexity"};
+static const char *const names[PARE_METRIC_COUNT] = {"accuracy", "bleu", "perplexity",
+                                                     "bits_per_byte"};
 
 const char *pare_verify_metric_name(PareVerifyMetric m) {
     return names[m];
@@ -29,21 +30,35 @@ PareStatus pare_verify_limit_parse(const char *text, PareVerifyLimits *limits, P
     }
     return pare_error_set(
         err, PARE_E_USAGE,
-        "--max-drop \"%s\": expected accuracy=POINTS, bleu=POINTS or perplexity=PERCENT", text);
+        "--max-drop \"%s\": expected accuracy=POINTS, bleu=POINTS, perplexity=PERCENT or "
+        "bits_per_byte=PERCENT",
+        text);
+}
+
+static bool is_relative(PareVerifyMetric m) {
+    return m == PARE_METRIC_PERPLEXITY || m == PARE_METRIC_BITS;
 }
 
 double pare_verify_drop(const PareVerifyReport *r, PareVerifyMetric m) {
     double reference = r->reference.value[m], candidate = r->candidate.value[m];
     if (m == PARE_METRIC_ACCURACY)
         return 100 * (reference - candidate);
-    if (m == PARE_METRIC_PERPLEXITY)
+    if (is_relative(m))
         return 100 * (candidate / reference - 1);
     return reference - candidate;
 }
 
 static void describe(const PareVerifyReport *r, PareVerifyMetric m, double limit, PareBuffer *out) {
     double scale = m == PARE_METRIC_ACCURACY ? 100 : 1;
-    const char *unit = m == PARE_METRIC_PERPLEXITY ? " %" : " points";
+    const char *unit = is_relative(m) ? " %" : " points";
+    if (m == PARE_METRIC_PERPLEXITY && r->vocabularies.apart > 0) {
+        pare_buffer_printf(out,
+                           "%sthe models have no perplexity of the same tokens: they cut %llu of "
+                           "%llu rows into other ones; bits_per_byte can be compared",
+                           out->size ? "; " : "", (unsigned long long)r->vocabularies.apart,
+                           (unsigned long long)r->rows);
+        return;
+    }
     pare_buffer_printf(out,
                        "%s%s went from %.4g to %.4g, %.4g%s worse than the reference; at most "
                        "%.4g%s allowed",

@@ -10,43 +10,109 @@
 
 enum { PARE_VERIFY_REFERENCE, PARE_VERIFY_CANDIDATE, PARE_VERIFY_MODELS };
 
+/* One row of the data as token ids. */
+typedef struct {
+    PareIds ids, types, decoder, targets;
+    bool has_types;
+} PareVerifyInput;
+
 /* One row of the data as the models read it; its memory is used again for later rows. */
 typedef struct {
     size_t line;
-    PareIds ids, types, decoder, targets;
-    bool has_types;
-    PareBuffer target;                      /* translation: the text that is wanted */
-    PareBuffer outputs[PARE_VERIFY_MODELS]; /* and what the models say */
-    uint32_t label;                         /* classification */
+    PareVerifyInput inputs[PARE_VERIFY_MODELS]; /* the candidate's only where tokens differ */
+    bool apart;                                 /* the target is cut into different tokens */
+    PareBuffer target;                          /* translation: the text that is wanted */
+    PareBuffer outputs[PARE_VERIFY_MODELS];     /* and what the models say */
+    uint32_t label;                             /* classification */
 } PareVerifyRow;
+
+/* Which tokens of two vocabularies are the same. All empty when the vocabularies do not differ. */
+typedef struct {
+    bool differ;
+    size_t sizes[PARE_VERIFY_MODELS];     /* ids that have an entry in `other` */
+    int32_t *other[PARE_VERIFY_MODELS];   /* by id: the other model's id of that token, or -1 */
+    size_t shared;                        /* tokens that both have */
+    uint32_t *places[PARE_VERIFY_MODELS]; /* [shared]: where they are in a row of logits */
+} PareVerifyTokens;
 
 typedef struct {
     const PareVerifyOptions *options;
     PareVerifyReport *report;
     PareModel *models[PARE_VERIFY_MODELS];
     PareSession *sessions[PARE_VERIFY_MODELS];
-    PareTokenizer *tokenizer; /* NULL: the data must be token ids */
+    PareTokenizer *tokenizers[PARE_VERIFY_MODELS]; /* NULL: none; the candidate's only where they
+                                                      differ: pare_verify_reader */
+    PareVerifyTokens tokens;
     PareDataset *data;
     ParePool *pool;
     size_t batch;
-    PareVerifyRow *rows;     /* [batch] */
-    PareSequence *sequences; /* [batch] */
-    size_t columns;          /* of a row of logits: labels or vocabulary */
-    float *kept;             /* the reference's logits of a part of a batch */
-    size_t kept_capacity;    /* in values */
-    float *block;            /* the candidate's, a few rows at a time */
+    PareVerifyRow *rows;                         /* [batch] */
+    PareSequence *sequences[PARE_VERIFY_MODELS]; /* [batch]; by reader */
+    size_t columns[PARE_VERIFY_MODELS];          /* of a row of logits: labels or vocabulary */
+    bool by_place;                               /* the same column is the same thing in both */
+    float *kept;                                 /* the reference's logits of a part of a batch */
+    size_t kept_capacity;                        /* in values */
+    float *block;                                /* the candidate's, a few rows at a time */
+    float *gathered;                             /* the shared columns of both, of as many rows */
     PareDrift drift;
 } PareVerify;
 
-/* -- verify_pair.c: both models on the same sequences -- */
+/* Whose tokenizer, inputs and sequences a model uses: its own, or the reference's where the
+ * vocabularies do not differ. */
+static inline int pare_verify_reader(const PareVerify *v, int model) {
+    return v->tokens.differ ? model : PARE_VERIFY_REFERENCE;
+}
 
-/* Called for every row of logits in order; `sequence` counts within the call. */
-typedef PareStatus (*PareVerifyEach)(void *context, size_t sequence, size_t row,
-                                     const float *reference, const float *candidate,
-                                     const PareDriftRow *drift, PareError *err);
-/* Runs both models, adds to v->drift, and calls `each`. */
-PareStatus pare_verify_compare(PareVerify *v, const PareSequence *sequences, size_t count,
-                               PareVerifyEach each, void *context, PareError *err);
+static inline PareVerifyScores *pare_verify_scores(PareVerify *v, int model) {
+    return model == PARE_VERIFY_REFERENCE ? &v->report->reference : &v->report->candidate;
+}
+
+/* -- verify_tokens.c: two vocabularies -- */
+
+/* Loads the tokenizers, and finds the tokens that both models have. Refuses vocabularies that
+ * differ where no tokenizer says what their ids mean. */
+PareStatus pare_verify_match_tokens(PareVerify *v, PareError *err);
+void pare_verify_free_tokens(PareVerify *v);
+/* Whether ids of the reference and of the candidate are the same tokens. */
+bool pare_verify_same_tokens(const PareVerify *v, const PareIds *reference,
+                             const PareIds *candidate);
+/* Appends the candidate's ids for ids of the reference; refuses tokens that it lacks. */
+PareStatus pare_verify_translate_ids(const PareVerify *v, const int32_t *ids, size_t count,
+                                     PareIds *out, PareError *err);
+
+/* -- verify_pair.c: both models on the same data -- */
+
+/* Where a row of logits belongs. */
+typedef struct {
+    size_t sequence, row; /* `row` counts within the sequence */
+} PareVerifyPlace;
+
+/* One row of one model. */
+typedef struct {
+    const float *logits;
+    double log_sum; /* log(sum(e^x)) of all of them */
+} PareVerifyLogits;
+
+typedef PareStatus (*PareVerifyEach)(void *context, PareVerifyPlace place,
+                                     const PareVerifyLogits *models, const PareDriftRow *drift,
+                                     PareError *err);
+/* Runs both models on v->sequences[first...], adds to v->drift, and calls `each` for every pair of
+ * rows in order. */
+PareStatus pare_verify_compare(PareVerify *v, size_t first, size_t count, PareVerifyEach each,
+                               void *context, PareError *err);
+
+typedef PareStatus (*PareVerifyLone)(void *context, int model, PareVerifyPlace place,
+                                     const PareVerifyLogits *logits, PareError *err);
+/* Runs one model by itself. Values that are no numbers are counted in v->drift, as broken or
+ * undefined. */
+PareStatus pare_verify_run_alone(PareVerify *v, int model, size_t first, size_t count,
+                                 PareVerifyLone each, void *context, PareError *err);
+
+/* What was written to predict `target`: adds to the model's scores. */
+PareStatus pare_verify_add_target(PareVerify *v, int model, const PareVerifyLogits *logits,
+                                  int32_t target, const char *where, PareError *err);
+/* Perplexity and bits per byte of both models from their sums. */
+void pare_verify_score_targets(PareVerify *v);
 
 /* -- verify_inputs.c -- */
 

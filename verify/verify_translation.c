@@ -5,20 +5,46 @@
 
 #include "verify/verify_parts.h"
 
-static PareStatus add_nll(void *context, size_t sequence, size_t row, const float *reference,
-                          const float *candidate, const PareDriftRow *drift, PareError *err) {
+static PareStatus add_lone(void *context, int model, PareVerifyPlace place,
+                           const PareVerifyLogits *logits, PareError *err) {
     PareVerify *v = context;
-    PareVerifyReport *r = v->report;
-    size_t target = (size_t)v->rows[sequence].targets.data[row];
+    const PareVerifyRow *row = &v->rows[place.sequence];
     char where[512];
-    if (target >= v->columns)
-        return pare_error_set(
-            err, PARE_E_FORMAT, "%s: the target has token id %zu; the models' vocabulary is %zu",
-            pare_verify_where(v, v->rows[sequence].line, where, sizeof where), target, v->columns);
-    r->reference.nll += drift->reference_log_sum - (double)reference[target];
-    r->candidate.nll += drift->candidate_log_sum - (double)candidate[target];
-    r->predicted++;
-    return PARE_OK;
+    return pare_verify_add_target(v, model, logits,
+                                  row->inputs[pare_verify_reader(v, model)].targets.data[place.row],
+                                  pare_verify_where(v, row->line, where, sizeof where), err);
+}
+
+static PareStatus add_pair(void *context, PareVerifyPlace place, const PareVerifyLogits *models,
+                           const PareDriftRow *drift, PareError *err) {
+    PareVerify *v = context;
+    const PareVerifyRow *row = &v->rows[place.sequence];
+    PareStatus status = PARE_OK;
+    for (int m = 0; m < PARE_VERIFY_MODELS && !status; m++) {
+        int32_t target = row->inputs[pare_verify_reader(v, m)].targets.data[place.row];
+        status = add_lone(v, m, place, &models[m], err);
+        if (!status)
+            pare_verify_scores(v, m)->shared_nll +=
+                (m ? drift->candidate_log_sum : drift->reference_log_sum) -
+                (double)models[m].logits[target];
+    }
+    return status;
+}
+
+/* Rows whose target both models cut alike are compared place by place; of the others each model is
+ * asked for its own tokens. */
+static PareStatus force_targets(PareVerify *v, size_t count, PareError *err) {
+    PareStatus status = PARE_OK;
+    for (size_t first = 0, end; first < count && !status; first = end) {
+        bool apart = v->rows[first].apart;
+        for (end = first + 1; end < count && v->rows[end].apart == apart;)
+            end++;
+        if (!apart)
+            status = pare_verify_compare(v, first, end - first, add_pair, v, err);
+        for (int m = 0; m < PARE_VERIFY_MODELS && apart && !status; m++)
+            status = pare_verify_run_alone(v, m, first, end - first, add_lone, v, err);
+    }
+    return status;
 }
 
 static PareGeneration settings(const PareVerify *v, int model) {
@@ -36,14 +62,16 @@ static PareGeneration settings(const PareVerify *v, int model) {
 static PareStatus translate(PareVerify *v, int model, size_t count, PareGenerated *generated,
                             PareBleuStats *bleu, PareError *err) {
     PareGeneration g = settings(v, model);
+    int reader = pare_verify_reader(v, model);
     PareStatus status =
-        pare_session_generate(v->sessions[model], v->sequences, count, &g, generated, err);
+        pare_session_generate(v->sessions[model], v->sequences[reader], count, &g, generated, err);
     for (size_t i = 0; i < count && !status; i++) {
         PareBuffer *text = &v->rows[i].outputs[model];
         size_t start = generated[i].count > 0; /* the decoder's start is no text */
         pare_buffer_clear(text);
-        status = pare_tokenizer_decode(v->tokenizer, PARE_SIDE_TARGET, generated[i].ids + start,
-                                       generated[i].count - start, true, text, err);
+        status =
+            pare_tokenizer_decode(v->tokenizers[reader], PARE_SIDE_TARGET, generated[i].ids + start,
+                                  generated[i].count - start, true, text, err);
         if (!status)
             status = pare_buffer_ok(text, "a translation", err);
         if (!status)
@@ -54,7 +82,7 @@ static PareStatus translate(PareVerify *v, int model, size_t count, PareGenerate
 
 static PareStatus run_batch(PareVerify *v, size_t count, PareGenerated *generated,
                             PareBleuStats *const *bleu, PareError *err) {
-    PareStatus status = pare_verify_compare(v, v->sequences, count, add_nll, v, err);
+    PareStatus status = force_targets(v, count, err);
     for (int m = 0; m < PARE_VERIFY_MODELS && !status; m++)
         status = translate(v, m, count, generated, bleu[m], err);
     for (size_t i = 0; i < count && !status; i++) {
@@ -66,14 +94,17 @@ static PareStatus run_batch(PareVerify *v, size_t count, PareGenerated *generate
     return status;
 }
 
-static void score(PareVerifyScores *s, const PareBleuStats *bleu, uint64_t predicted) {
-    s->bleu = pare_bleu_score(bleu);
-    s->value[PARE_METRIC_BLEU] = s->bleu.score;
-    s->value[PARE_METRIC_PERPLEXITY] = pare_statistics_perplexity(s->nll, predicted);
+static void score(PareVerify *v, PareBleuStats *const *bleu) {
+    for (int m = 0; m < PARE_VERIFY_MODELS; m++) {
+        PareVerifyScores *s = pare_verify_scores(v, m);
+        s->bleu = pare_bleu_score(bleu[m]);
+        s->value[PARE_METRIC_BLEU] = s->bleu.score;
+        s->tokens = s->predicted; /* all of a target is predicted */
+    }
+    pare_verify_score_targets(v);
 }
 
 PareStatus pare_verify_translation(PareVerify *v, PareError *err) {
-    PareVerifyReport *r = v->report;
     PareBleuStats *bleu[PARE_VERIFY_MODELS] = {pare_bleu_create(), pare_bleu_create()};
     PareGenerated *generated = pare_alloc(v->batch, sizeof *generated);
     size_t count;
@@ -81,12 +112,10 @@ PareStatus pare_verify_translation(PareVerify *v, PareError *err) {
         bleu[0] && bleu[1] && generated ? PARE_OK : pare_memory_error(err, "translations");
     while (!status && !(status = pare_verify_read_batch(v, &count, err)) && count) {
         status = run_batch(v, count, generated, bleu, err);
-        pare_progress_update(v->options->progress, r->rows, NULL);
+        pare_progress_update(v->options->progress, v->report->rows, NULL);
     }
-    if (!status) {
-        score(&r->reference, bleu[PARE_VERIFY_REFERENCE], r->predicted);
-        score(&r->candidate, bleu[PARE_VERIFY_CANDIDATE], r->predicted);
-    }
+    if (!status)
+        score(v, bleu);
     pare_bleu_destroy(bleu[0]);
     pare_bleu_destroy(bleu[1]);
     pare_free(generated);
