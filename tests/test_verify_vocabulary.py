@@ -144,21 +144,28 @@ def as_ids(rows, kept):
     refused(1, "line 1: token id 2000000000", "-r", "intent", "intent.cut", "-d", "data")
 
 
-def other_words():
+def convert_with(word, out):
     """As many tokens, one of them another: related to nothing but by its words."""
-    os.mkdir("other.d")
+    folder = out + ".d"
+    os.mkdir(folder)
     for name in ("config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors"):
         with open(os.path.join(SAMPLES, "command-intent", name), "rb") as f:
             content = f.read()
         if name == "vocab.txt":
-            content = content.replace(b"\nturn\n", b"\nturm\n")
-        with open(os.path.join("other.d", name), "wb") as f:
+            content = content.replace(b"\nturn\n", b"\n" + word + b"\n")
+        with open(os.path.join(folder, name), "wb") as f:
             f.write(content)
-    done("convert", "other.d", "-o", "other", "-q")
+    done("convert", folder, "-o", out, "-q")
+
+
+def other_words():
     write("data", "turn off the lights\t9\nplay dance music\t5\n")
-    report = verify("intent", "other")
-    check("a vocabulary with another word", report["vocabularies"]
-          == {"reference": 729, "candidate": 729, "shared": 728, "recut": 1, "apart": 0}, report)
+    for word, out in ((b"turm", "other"), (b"play", "twice")):
+        convert_with(word, out)
+        report = verify("intent", out)
+        check("a vocabulary with another word", report["vocabularies"]["shared"] == 728
+              and report["vocabularies"]["reference"] == 729
+              and report["vocabularies"]["recut"] >= 1, report)
 
 
 # -- translation --
@@ -179,12 +186,12 @@ def translation():
     rows = [r for r in sample("number-words") if r["target"] == r["output"]]
     pairs = ["%s\t%s\n" % (r["source"], r["target"]) for r in rows]
     done("convert", os.path.join(SAMPLES, "number-words"), "-o", "words", "-q")
-    kept = cut("words", "words.cut", "".join(pairs[:5]))
+    kept = cut("words", "words.cut", "".join(pairs[-5:]))
     columns = {old: new for new, old in enumerate(kept)}
     together = [all(i in columns for i in r["output_ids"]) for r in rows]
     check("targets of both kinds", 5 <= sum(together) < len(rows), together)
     write("data", "".join(pairs))
-    report = verify("words", "words.cut", "--batch-size", "6", "--max-length", "20")
+    report = verify("words", "words.cut", "--batch-size", "9", "--max-length", "20")
     apart = len(rows) - sum(together)
     check("targets that are other tokens", report["vocabularies"]["apart"] == apart, report)
     text_bytes = sum(len(r["target"].encode()) for r in rows)
@@ -211,10 +218,11 @@ def translation():
 
 
 def translation_alike(rows, pairs, kept):
-    write("data", "".join(pairs[:5]))
+    rows, pairs = rows[-5:], pairs[-5:]
+    write("data", "".join(pairs))
     report = verify("words", "words.cut", "--max-drop", "perplexity=0.01")
     nll = predicted = 0
-    for row, target in zip(forced("words", "".join(pairs[:5])), rows):
+    for row, target in zip(forced("words", "".join(pairs)), rows):
         for logits, i in zip(row, target["output_ids"][1:]):
             nll += log_sum([logits[k] for k in kept]) - logits[i]
             predicted += 1
