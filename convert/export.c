@@ -157,7 +157,20 @@ static PareStatus put_tokenizer_file(void *context, const char *name, const Pare
     return put_file(context, name, bytes, err);
 }
 
-/* Reads the tokenizer as converting would, and says what became different. */
+/* Says what became different in a tokenizer that was read back. */
+static PareStatus compare_tokenizers(PareExport *e, const PareTokenizer *again,
+                                     const PareBuffer *bytes, PareError *err) {
+    e->summary.tokenizer_identical = bytes->size == e->tokenizer_size &&
+                                     memcmp(bytes->data, e->tokenizer_bytes, bytes->size) == 0;
+    if (!again || e->summary.tokenizer_identical)
+        return PARE_OK;
+    pare_buffer_puts(&e->notices, "the tokenizer's files cannot say all of it; different are: ");
+    pare_tokenizer_differences(e->tokenizer, again, &e->notices);
+    pare_buffer_putc(&e->notices, '\n');
+    return pare_buffer_ok(&e->notices, "the notices", err);
+}
+
+/* Reads the tokenizer as converting would. */
 static PareStatus check_tokenizer(PareExport *e, const PareExportFolder *folder, PareError *err) {
     PareTokenizer *again = NULL;
     PareBuffer bytes = {0};
@@ -165,18 +178,12 @@ static PareStatus check_tokenizer(PareExport *e, const PareExportFolder *folder,
     if (!st && again)
         st = pare_tokenizer_to_bytes(again, &bytes, err);
     if (st)
-        return pare_error_prefix(err, "the exported tokenizer (--no-tokenizer leaves it out)");
-    e->summary.tokenizer_identical =
-        bytes.size == e->tokenizer_size && memcmp(bytes.data, e->tokenizer_bytes, bytes.size) == 0;
-    if (again && !e->summary.tokenizer_identical) {
-        pare_buffer_puts(&e->notices,
-                         "the tokenizer's files cannot say all of it; different are: ");
-        pare_tokenizer_differences(e->tokenizer, again, &e->notices);
-        pare_buffer_putc(&e->notices, '\n');
-    }
+        (void)pare_error_prefix(err, "the exported tokenizer (--no-tokenizer leaves it out)");
+    else
+        st = compare_tokenizers(e, again, &bytes, err);
     pare_tokenizer_free(again);
     pare_buffer_free(&bytes);
-    return pare_buffer_ok(&e->notices, "the notices", err);
+    return st;
 }
 
 static PareStatus put_tokenizer(PareExport *e, PareExportFolder *folder, PareError *err) {
