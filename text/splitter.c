@@ -56,6 +56,10 @@ PareStatus pare_splitter_create(PareSplitter **out, PareError *err) {
     PCRE2_SIZE offset = 0;
     s->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
                             &error, &offset, context);
+    if (s->code == NULL && error == PCRE2_ERROR_HEAP_FAILED) {
+        status = pare_memory_error(err, "a split pattern");
+        goto done;
+    }
     if (s->code == NULL) {
         char message[256];
         pcre2_get_error_message(error, (PCRE2_UCHAR *)message, sizeof message);
