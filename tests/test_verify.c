@@ -77,17 +77,17 @@ static void copy_file(const char *from, const char *to) {
     pare_free(bytes);
 }
 
-/* A causal model with a tokenizer of single bytes: the 94 visible ones of ASCII, blank, newline. */
-static void make_lm(void) {
+/* A causal model with a tokenizer of single bytes: the 94 visible ones of ASCII, whose
+ * ids are moved on by `shift`, blank, newline. */
+static void make_lm(int shift, const char *out) {
     PareBuffer vocab = {0};
     mkdir(in_root("lm"), 0700);
     copy_file("tests/data/goldens/gpt2-lm/config.json", in_root("lm/config.json"));
     copy_file("tests/data/goldens/gpt2-lm/pytorch_model.bin", in_root("lm/pytorch_model.bin"));
     pare_buffer_puts(&vocab, "{");
     for (int c = 33; c < 127; c++) {
-        char text[2] = {(char)c, 0};
-        pare_buffer_put_json_string(&vocab, text, 1);
-        pare_buffer_printf(&vocab, ":%d,", c - 33);
+        pare_buffer_put_json_string(&vocab, (char[]){(char)c}, 1);
+        pare_buffer_printf(&vocab, ":%d,", (c - 33 + shift) % 94);
     }
     pare_buffer_puts(&vocab, "\"\xC4\xA0\":94,\"\xC4\x8A\":95}");
     assert_false(vocab.failed);
@@ -95,23 +95,29 @@ static void make_lm(void) {
     write_file(in_root("lm/merges.txt"), "#version: 0.2\n", 14);
     write_file(in_root("lm/tokenizer_config.json"), "{\"unk_token\": \"~\"}", 18);
     pare_buffer_free(&vocab);
-    convert(in_root("lm"), false, in_root("lm.f32"));
+    convert(in_root("lm"), false, out);
+}
+
+static void copy_classifier(const char *folder) {
+    static const char *const names[] = {"config.json", "tokenizer_config.json", "vocab.txt",
+                                        "model.safetensors"};
+    char from[128], to[64];
+    mkdir(in_root(folder), 0700);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(from, sizeof from, "samples/command-intent/%s", names[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, names[i]);
+        copy_file(from, in_root(to));
+    }
 }
 
 /* The classifier with a NaN in its last bias. */
 static void make_broken(void) {
-    static const char *const names[] = {"config.json", "tokenizer_config.json", "vocab.txt"};
-    char *bytes, from[128], to[64];
+    char *bytes;
     size_t size;
     PareError err;
     uint64_t header;
     PareJsonDoc *doc;
-    mkdir(in_root("broken"), 0700);
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(from, sizeof from, "samples/command-intent/%s", names[i]);
-        snprintf(to, sizeof to, "broken/%s", names[i]);
-        copy_file(from, in_root(to));
-    }
+    copy_classifier("broken");
     ok(pare_file_read("samples/command-intent/model.safetensors", 1 << 24, &bytes, &size, &err),
        &err);
     memcpy(&header, bytes, sizeof header);
@@ -135,7 +141,8 @@ static int setup(void **state) {
         return -1;
     convert("samples/command-intent", false, in_root("intent.f32"));
     convert("samples/number-words", false, in_root("words.f32"));
-    make_lm();
+    make_lm(0, in_root("lm.f32"));
+    make_lm(7, in_root("shifted.f32"));
     make_broken();
     static const char *const names[] = {"intent", "words", "lm"};
     for (size_t i = 0; i < 3; i++) {
@@ -595,6 +602,19 @@ static void test_lm(void **state) {
     check_lm(2, 4);
 }
 
+/* The same tokens under other ids: each model reads its own, and nothing else changes. */
+static void test_other_ids(void **state) {
+    (void)state;
+    data_file(lm_text);
+    PareVerifyReport same = verify((PareVerifyOptions){.window = 9}, "lm.f32", "lm.f32");
+    PareVerifyReport r = verify((PareVerifyOptions){.window = 9}, "lm.f32", "shifted.f32");
+    assert_true(r.vocabularies.differ && r.vocabularies.shared == 96 && !r.vocabularies.recut);
+    assert_near(r.reference.value[PARE_METRIC_PERPLEXITY], same.reference.perplexity);
+    assert_near(r.reference.perplexity, same.reference.perplexity);
+    assert_true(r.candidate.perplexity != same.reference.perplexity && r.drift.max_abs > 0);
+    assert_int_equal(r.drift.values, r.drift.rows * 96);
+}
+
 /* -- refusals -- */
 
 static void assert_refused(PareVerifyOptions o, const char *reference, const char *candidate,
@@ -632,17 +652,13 @@ static void test_models_refused(void **state) {
     assert_refused(o, "lm.f32", "lm.int8", PARE_E_USAGE, "reads plain text, not columns");
 }
 
-/* Same shapes, other labels or words. */
+/* Same shapes, other labels. */
 static void test_other_labels_refused(void **state) {
     (void)state;
     char *config;
     size_t size;
     PareError err;
-    mkdir(in_root("other"), 0700);
-    copy_file("samples/command-intent/tokenizer_config.json",
-              in_root("other/tokenizer_config.json"));
-    copy_file("samples/command-intent/model.safetensors", in_root("other/model.safetensors"));
-    copy_file("samples/command-intent/vocab.txt", in_root("other/vocab.txt"));
+    copy_classifier("other");
     ok(pare_file_read("samples/command-intent/config.json", 1 << 20, &config, &size, &err), &err);
     Plain p = open_plain("intent.f32");
     char *name = strstr(config, pare_model_label(p.model, 3));
@@ -656,13 +672,6 @@ static void test_other_labels_refused(void **state) {
     assert_refused((PareVerifyOptions){0}, "intent.f32", "other.f32", PARE_E_UNSUPPORTED,
                    "cannot be compared: a label");
     pare_free(copy);
-    pare_free(config);
-    /* The same labels, another vocabulary of the same size. */
-    copy_file("samples/command-intent/config.json", in_root("other/config.json"));
-    ok(pare_file_read("samples/command-intent/vocab.txt", 1 << 20, &config, &size, &err), &err);
-    config[size - 2] ^= 1;
-    write_file(in_root("other/vocab.txt"), config, size);
-    convert(in_root("other"), false, in_root("other.f32"));
     pare_free(config);
     close_plain(&p);
 }
@@ -748,27 +757,26 @@ static void test_json(void **state) {
     pare_buffer_free(&text);
 }
 
-static void test_no_memory(void **state) {
-    (void)state;
-    data_file("turn it off\t1\nplay a song\t2\n");
-    uint64_t step = getenv("PARE_TEST_LONG") ? 1 : 17;
-    PareVerifyOptions o = {.reference = in_root("intent.bf16"),
-                           .candidate = in_root("intent.int8"),
-                           .data = in_root("data"),
-                           .threads = 1};
-    for (uint64_t n = 1;; n += step) {
+static void assert_no_memory(const char *reference, const char *candidate) {
+    PareVerifyOptions o = {in_root(reference), in_root(candidate), in_root("data"), .threads = 1};
+    for (uint64_t n = 1;; n += getenv("PARE_TEST_LONG") ? 1 : 17) {
         PareVerifyReport r;
         PareError err = {0};
         pare_memory_fail_after(n);
         PareStatus status = pare_verify_run(&o, &r, &err);
         pare_memory_fail_after(0);
-        if (status == PARE_OK) {
-            assert_true(n > 20);
-            break;
-        }
+        if (status == PARE_OK && n > 20)
+            return;
         if (status != PARE_E_MEMORY)
             fail_msg("allocation %d: status %d, %s", (int)n, (int)status, err.message);
     }
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    data_file("turn it off\t1\nplay a song\t2\n");
+    assert_no_memory("intent.bf16", "intent.int8");
+    assert_no_memory("lm.f32", "shifted.f32");
 }
 
 int main(void) {
@@ -780,6 +788,7 @@ int main(void) {
         cmocka_unit_test(test_broken_candidate),
         cmocka_unit_test(test_translation),
         cmocka_unit_test(test_lm),
+        cmocka_unit_test(test_other_ids),
         cmocka_unit_test(test_models_refused),
         cmocka_unit_test(test_other_labels_refused),
         cmocka_unit_test(test_data_refused),
