@@ -157,22 +157,36 @@ PareStatus pare_distill_check_options(PareDistill *j) {
 
 /* -- two models -- */
 
-/* Scores can be compared when they are about the same things, read from the same ids. */
+static const char *name_student(const PareDistill *j) {
+    return j->origin ? j->o->student : "the student";
+}
+
+/* The student reads the ids that the teacher reads and writes. */
+static PareStatus check_vocabularies(const PareDistill *j) {
+    const PareDescription *a = &j->planned, *b = pare_model_description(j->teacher);
+    const char *method = j->o->methods & PARE_METHOD_KD ? "kd" : "pseudo";
+    for (int s = 0; s < PARE_STACKS; s++) {
+        const PareStack *ours = &a->stacks[s], *theirs = &b->stacks[s];
+        if (ours->present && theirs->present && ours->vocabulary != theirs->vocabulary)
+            return pare_error_set(j->err, PARE_E_USAGE,
+                                  "%s has a vocabulary of %u and %s one of %u; %s needs the same: "
+                                  "a vocabulary is cut afterwards, or the teacher's as well",
+                                  name_student(j), ours->vocabulary, j->o->teacher,
+                                  theirs->vocabulary, method);
+    }
+    return PARE_OK;
+}
+
+/* Scores can be compared when they are about the same things. */
 static PareStatus check_scores(const PareDistill *j) {
     const PareDescription *a = &j->planned, *b = pare_model_description(j->teacher);
-    const char *student = j->origin ? j->o->student : "the student", *teacher = j->o->teacher;
-    for (int s = 0; s < PARE_STACKS; s++) {
+    const char *student = name_student(j), *teacher = j->o->teacher;
+    for (int s = 0; s < PARE_STACKS; s++)
         if (a->stacks[s].present != b->stacks[s].present)
             return pare_error_set(
                 j->err, PARE_E_USAGE,
                 "%s and %s have different stacks; kd needs two models of one kind", student,
                 teacher);
-        if (a->stacks[s].present && a->stacks[s].vocabulary != b->stacks[s].vocabulary)
-            return pare_error_set(j->err, PARE_E_USAGE,
-                                  "%s has a vocabulary of %u and %s one of %u; kd needs the same",
-                                  student, a->stacks[s].vocabulary, teacher,
-                                  b->stacks[s].vocabulary);
-    }
     if (a->head.kind != b->head.kind || a->head.labels != b->head.labels)
         return pare_error_set(j->err, PARE_E_USAGE,
                               "%s has a %s head of %u labels and %s a %s head of %u; kd needs the "
@@ -192,5 +206,7 @@ PareStatus pare_distill_check_pair(const PareDistill *j) {
                                   "pseudo-labels; --method kd learns from other teachers",
                                   j->o->teacher);
     }
-    return (j->o->methods & PARE_METHOD_KD) ? check_scores(j) : PARE_OK;
+    PareStatus st = (j->o->methods & PARE_METHOD_KD) ? check_scores(j) : PARE_OK;
+    bool learns = j->o->methods & (PARE_METHOD_KD | PARE_METHOD_PSEUDO);
+    return st || !learns ? st : check_vocabularies(j);
 }

@@ -20,6 +20,8 @@ printf 'wake me up\n' >texts.txt
 printf 'source\ttarget\n12\ttwelve\n13\tthirteen\n' >words.tsv
 printf '{"input_ids": [5, 6], "label": 1}\n{"input_ids": [5, 96], "label": 1}\n' >ids.jsonl
 : >empty.tsv
+pare-prune intent.pare -o intent.cut --vocabulary good.tsv -q
+pare-prune words.pare -o words.cut --vocabulary words.tsv -q
 of() { # a model, its data, more
     model=$1 data=$2
     shift 2
@@ -50,6 +52,8 @@ of words.pare words.tsv --num-beams 2
 of words.pare words.tsv --num-beams 2 --metric loss --validation words.tsv
 of intent.pare good.tsv --method kd --teacher words.pare
 of intent.pare good.tsv --method kd --teacher ids.pare
+of intent.cut good.tsv --method kd --teacher intent.pare
+of words.cut words.tsv --method pseudo --teacher words.pare
 of intent.pare good.tsv --method kd --teacher intent.pare --soft-weight 0
 of intent.pare good.tsv --method pseudo --teacher intent.pare
 of words.pare words.tsv --method pseudo --teacher intent.pare
