@@ -5,6 +5,7 @@
 
 #include "core/memory.h"
 #include "distill/ranks.h"
+#include "programs/cli_table.h"
 
 PareDistillCommand pare_distill_command(void) {
     PareDistillOptions o = pare_distill_defaults();
@@ -45,40 +46,7 @@ static const char EXAMPLES[] =
     "  pare-distill --method kd --teacher big.pare --layers 4 --data train.tsv -o small.pare\n"
     "  pare-distill --student pruned.pare --data train.tsv --epochs 1 -o healed.pare\n";
 
-#define HEADING(text)                                                                              \
-    { .kind = PARE_OPT_HEADING, .help = text }
-#define FLAG(name, where, seen, help)                                                              \
-    { PARE_OPT_FLAG, 0, name, where, NULL, help, 0, 0, seen }
-#define STRING(name, where, word, seen, help)                                                      \
-    { PARE_OPT_STRING, 0, name, where, word, help, 0, 0, seen }
-#define LIST(name, where, word, help)                                                              \
-    { PARE_OPT_LIST, 0, name, where, word, help, 0, 0, NULL }
-#define CHOICE(name, where, words, seen, help)                                                     \
-    { PARE_OPT_CHOICE, 0, name, where, words, help, 0, 0, seen }
-#define NUMBER(name, where, least, most, seen, help)                                               \
-    { PARE_OPT_INT, 0, name, where, "N", help, least, most, seen }
-#define REAL(name, where, least, most, seen, help)                                                 \
-    { PARE_OPT_FLOAT, 0, name, where, "X", help, least, most, seen }
-#define SHARE(name, where, help)                                                                   \
-    { PARE_OPT_SHARE, 0, name, where, "SHARE", help, 0, 0, NULL }
-
-/* More than any run has of anything. */
-#define MANY 1e15
-
-/* The table while it is put together, heading by heading. */
-typedef struct {
-    PareOption rows[112];
-    size_t count;
-} Table;
-
-static void add_rows(Table *t, const PareOption *rows, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        t->rows[t->count++] = rows[i];
-}
-
-#define ADD(rows) add_rows(t, rows, sizeof rows / sizeof *rows)
-
-static void model_options(PareDistillCommand *c, Table *t) {
+static void model_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Models"),
@@ -120,7 +88,7 @@ static void model_options(PareDistillCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void data_options(PareDistillCommand *c, Table *t) {
+static void data_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Data"),
@@ -139,7 +107,7 @@ static void data_options(PareDistillCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void batch_options(PareDistillCommand *c, Table *t) {
+static void batch_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Training"),
@@ -158,7 +126,7 @@ static void batch_options(PareDistillCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void optimizer_options(PareDistillCommand *c, Table *t) {
+static void optimizer_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         CHOICE("optimizer", &c->optimizer, "adamw|adafactor|sgd", NULL, "what makes the steps"),
@@ -191,7 +159,7 @@ static void optimizer_options(PareDistillCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void noise_options(PareDistillCommand *c, Table *t) {
+static void noise_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Losses and noise"),
@@ -204,19 +172,19 @@ static void noise_options(PareDistillCommand *c, Table *t) {
         REAL("hidden-weight", &o->hidden, 0, 1e6, NULL, "kd: of differences of hidden states"),
         REAL("attention-weight", &o->attention, 0, 1e6, NULL,
              "kd: of differences of attention probabilities"),
-        SHARE("label-smoothing", &c->smoothing, "of the labels"),
-        SHARE("dropout", &c->dropout, "of embeddings and of what sublayers add"),
-        SHARE("attention-dropout", &c->attention_dropout, "of attention probabilities"),
-        SHARE("activation-dropout", &c->activation_dropout, "of feed-forward units"),
-        SHARE("layerdrop", &c->layer_drop, "of whole layers"),
-        SHARE("quant-noise", &c->quant_noise,
+        SHARE("label-smoothing", &c->smoothing, NULL, "of the labels"),
+        SHARE("dropout", &c->dropout, NULL, "of embeddings and of what sublayers add"),
+        SHARE("attention-dropout", &c->attention_dropout, NULL, "of attention probabilities"),
+        SHARE("activation-dropout", &c->activation_dropout, NULL, "of feed-forward units"),
+        SHARE("layerdrop", &c->layer_drop, NULL, "of whole layers"),
+        SHARE("quant-noise", &c->quant_noise, NULL,
               "of the blocks of every matrix that take INT8's values; 1: all of them"),
         FLAG("quant-activations", &o->noise.quantize_rows, NULL,
              "products read INT8's activations, too")};
     ADD(rows);
 }
 
-static void generation_options(PareDistillCommand *c, Table *t) {
+static void generation_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Pseudo-labels and generation"),
@@ -228,7 +196,7 @@ static void generation_options(PareDistillCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void running_options(PareDistillCommand *c, Table *t) {
+static void running_options(PareDistillCommand *c, PareCliTable *t) {
     PareDistillOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Running"),
@@ -256,7 +224,7 @@ static void running_options(PareDistillCommand *c, Table *t) {
 
 static PareStatus parse_table(PareDistillCommand *c, int argc, char **argv, PareOptionsNext *next,
                               PareError *err) {
-    Table t = {.count = 0};
+    PareCliTable t = {.count = 0};
     model_options(c, &t);
     data_options(c, &t);
     batch_options(c, &t);
@@ -336,24 +304,12 @@ static PareStatus read_warmup(PareDistillCommand *c, PareError *err) {
 
 /* -- what goes together -- */
 
-typedef struct {
-    bool wrong;
-    const char *message;
-} Rule;
-
-static PareStatus check_rules(const Rule *rules, size_t count, PareError *err) {
-    for (size_t i = 0; i < count; i++)
-        if (rules[i].wrong)
-            return pare_error_set(err, PARE_E_USAGE, "%s", rules[i].message);
-    return PARE_OK;
-}
-
 /* An option that would be ignored is a mistake of the user's. */
 static PareStatus check_optimizer(const PareDistillCommand *c, PareError *err) {
     bool adamw = c->optimizer == PARE_OPTIMIZER_ADAMW, sgd = c->optimizer == PARE_OPTIMIZER_SGD;
     bool adafactor = c->optimizer == PARE_OPTIMIZER_ADAFACTOR;
     bool relative = adafactor && (c->given.relative_step ? c->relative_step : !c->given.rate);
-    const Rule rules[] = {
+    const PareCliRule rules[] = {
         {c->given.beta1 && sgd, "--beta1 is for adamw and adafactor"},
         {c->given.beta2 && !adamw, "--beta2 is for adamw"},
         {c->given.eps && !adamw, "--eps is for adamw"},
@@ -369,12 +325,12 @@ static PareStatus check_optimizer(const PareDistillCommand *c, PareError *err) {
         {c->given.min_rate && c->schedule == PARE_SCHEDULE_CONSTANT,
          "--min-lr is for the schedules linear and cosine"},
     };
-    return check_rules(rules, sizeof rules / sizeof *rules, err);
+    return CHECK(rules);
 }
 
 static PareStatus check_rest(const PareDistillCommand *c, PareError *err) {
     bool kd = c->o.methods & PARE_METHOD_KD;
-    const Rule rules[] = {
+    const PareCliRule rules[] = {
         {!c->o.output, "no output: give -o FILE"},
         {!c->o.data, "no training data: give --data FILE"},
         {c->given.steps && c->given.epochs, "--steps and --epochs contradict each other"},
@@ -391,7 +347,7 @@ static PareStatus check_rest(const PareDistillCommand *c, PareError *err) {
         {c->columns && c->format != PARE_DATA_AUTO && c->format != PARE_DATA_TSV,
          "--columns is for TSV files"},
     };
-    return check_rules(rules, sizeof rules / sizeof *rules, err);
+    return CHECK(rules);
 }
 
 /* -- what they mean to the stage -- */

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "core/memory.h"
 #include "formats/pare_file.h"
+#include "programs/cli_table.h"
 
 ParePruneCommand pare_prune_command(void) {
     return (ParePruneCommand){.batch_size = 64, .iterations = 1};
@@ -24,69 +24,42 @@ static const char EXAMPLES[] =
     "  pare-prune model.pare --keep-layers enc=6,dec=3 --plan-out plan.json --dry-run\n"
     "  pare-prune model.pare -o small.pare --plan plan.json\n";
 
-#define HEADING(text)                                                                              \
-    { .kind = PARE_OPT_HEADING, .help = text }
-#define FLAG(name, where, seen, help)                                                              \
-    { PARE_OPT_FLAG, 0, name, where, NULL, help, 0, 0, seen }
-#define STRING(name, where, word, help)                                                            \
-    { PARE_OPT_STRING, 0, name, where, word, help, 0, 0, NULL }
-#define CHOICE(name, where, words, seen, help)                                                     \
-    { PARE_OPT_CHOICE, 0, name, where, words, help, 0, 0, seen }
-#define NUMBER(name, where, least, most, seen, help)                                               \
-    { PARE_OPT_INT, 0, name, where, "N", help, least, most, seen }
-#define SHARE(name, where, seen, help)                                                             \
-    { PARE_OPT_SHARE, 0, name, where, "SHARE", help, 0, 0, seen }
-
-/* More than any run has of anything. */
-#define MANY 1e15
-
-/* The table while it is put together, heading by heading. */
-typedef struct {
-    PareOption rows[72];
-    size_t count;
-} Table;
-
-static void add_rows(Table *t, const PareOption *rows, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        t->rows[t->count++] = rows[i];
-}
-
-#define ADD(rows) add_rows(t, rows, sizeof rows / sizeof *rows)
-
-static void file_options(ParePruneCommand *c, Table *t) {
+static void file_options(ParePruneCommand *c, PareCliTable *t) {
     ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         {PARE_OPT_STRING, 'o', "output", &o->output, "FILE", "write the pruned model to FILE", 0, 0,
          NULL},
         {PARE_OPT_FLAG, 'n', "dry-run", &c->dry_run, NULL,
          "print what would be kept, and write no model", 0, 0, NULL},
-        STRING("plan", &o->plan, "FILE", "cut what this plan says"),
-        STRING("plan-out", &o->plan_out, "FILE", "write the plan to FILE, as JSON"),
+        STRING("plan", &o->plan, "FILE", NULL, "cut what this plan says"),
+        STRING("plan-out", &o->plan_out, "FILE", NULL, "write the plan to FILE, as JSON"),
         {PARE_OPT_FLAG, 'f', "force", &o->force, NULL, "replace existing files", 0, 0, NULL}};
     ADD(rows);
 }
 
-static void list_options(ParePruneCommand *c, Table *t) {
+static void list_options(ParePruneCommand *c, PareCliTable *t) {
     ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("What goes, by name"),
-        STRING("heads-list", &o->heads, "LIST",
+        STRING("heads-list", &o->heads, "LIST", NULL,
                "attention heads to leave out: '0:1;1:0,3', 'enc.0:2;dec.1.cross:0-3'"),
-        STRING("ffn-list", &o->units, "LIST", "feed-forward units to leave out: '0:0-63;2:5,7'"),
-        STRING("drop-layers", &o->layers, "LIST", "layers to leave out: '1,3', 'dec.1,dec.2'"),
-        STRING("drop-sublayers", &o->sublayers, "LIST",
+        STRING("ffn-list", &o->units, "LIST", NULL,
+               "feed-forward units to leave out: '0:0-63;2:5,7'"),
+        STRING("drop-layers", &o->layers, "LIST", NULL,
+               "layers to leave out: '1,3', 'dec.1,dec.2'"),
+        STRING("drop-sublayers", &o->sublayers, "LIST", NULL,
                "sublayers to leave out: '3.self,2.ffn', 'dec.0.cross'"),
         NUMBER("kv-heads", &c->kv_heads, 1, 65536, NULL,
                "replace the key/value heads of every block by N means"),
         NUMBER("positions", &c->positions, 1, 1e9, NULL, "keep the first N positions"),
-        STRING("vocabulary", &o->vocabulary, "FILE",
+        STRING("vocabulary", &o->vocabulary, "FILE", NULL,
                "keep only the tokens that the texts of this data file use"),
         NUMBER("vocabulary-size", &c->vocabulary_size, 1, 1e9, &c->given.vocabulary_size,
                "of these, the N most frequent")};
     ADD(rows);
 }
 
-static void share_options(ParePruneCommand *c, Table *t) {
+static void share_options(ParePruneCommand *c, PareCliTable *t) {
     ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("What goes, by importance"),
@@ -94,7 +67,7 @@ static void share_options(ParePruneCommand *c, Table *t) {
         SHARE("ffn", &o->selection.units, &c->given.ffn, "this share of the feed-forward units"),
         SHARE("width", &o->selection.width, &c->given.width,
               "this share of the width of the residual stream"),
-        STRING("keep-layers", &o->keep_layers, "LIST",
+        STRING("keep-layers", &o->keep_layers, "LIST", NULL,
                "how many layers stay: 4, or enc=6,dec=3; the least important go"),
         CHOICE("scope", &c->scope, "layer|global", &c->given.scope,
                "layer: the same share of every layer; global: of all layers ranked together"),
@@ -102,7 +75,7 @@ static void share_options(ParePruneCommand *c, Table *t) {
                "global: divide every layer's scores by their L2 norm before ranking"),
         SHARE("min-kept", &o->selection.min_kept, &c->given.min_kept,
               "of every layer's heads and units that stays at least; one always does"),
-        STRING("align", &c->align, "N",
+        STRING("align", &c->align, "N", NULL,
                "round sizes that are kept up to a multiple of N; auto: what the products of this "
                "program work on at once; none (default: none)"),
         NUMBER("iterations", &c->iterations, 1, 1000, &c->given.iterations,
@@ -110,15 +83,15 @@ static void share_options(ParePruneCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void target_options(ParePruneCommand *c, Table *t) {
+static void target_options(ParePruneCommand *c, PareCliTable *t) {
     ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Targets"),
         NUMBER("target-size", &c->target_size, 1, MANY, &c->given.target_size,
                "bytes of the pruned model's file, as 20M: the share is found"),
-        STRING("target-speedup", &c->speedup, "X",
+        STRING("target-speedup", &c->speedup, "X", NULL,
                "predicted on this machine, as 2x: the share is found"),
-        STRING("cut", &c->cut, "KINDS",
+        STRING("cut", &c->cut, "KINDS", NULL,
                "what the share is of: heads, ffn, width, or several with commas (default: "
                "heads,ffn)"),
         CHOICE("for", &c->precision, "f32|fp16|int8", &c->given.precision,
@@ -128,14 +101,14 @@ static void target_options(ParePruneCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void importance_options(ParePruneCommand *c, Table *t) {
+static void importance_options(ParePruneCommand *c, PareCliTable *t) {
     ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Importance and data"),
-        STRING("criterion", &c->criterion, "NAME",
+        STRING("criterion", &c->criterion, "NAME", NULL,
                "gradient, taylor, fisher, activation, reconstruct, magnitude or random (default: "
                "gradient with --data, otherwise magnitude)"),
-        STRING("data", &o->data, "FILE", "labelled data: TSV, JSON lines or text"),
+        STRING("data", &o->data, "FILE", NULL, "labelled data: TSV, JSON lines or text"),
         CHOICE("against", &c->against, "labels|outputs", &c->given.against,
                "what the loss compares with: the data's labels or the model's own outputs"),
         NUMBER("batch-size", &c->batch_size, 1, 1e6, &c->given.batch_size, "examples a batch"),
@@ -143,10 +116,11 @@ static void importance_options(ParePruneCommand *c, Table *t) {
                "only the first N batches (default: all)"),
         NUMBER("seed", &c->seed, 0, MANY, &c->given.seed,
                "of --criterion random, and of the labels that fisher draws from --against outputs"),
-        STRING("importance", &o->importance, "FILE", "scores that --importance-out wrote"),
-        STRING("importance-out", &o->importance_out, "FILE", "write the scores to FILE, as JSON"),
+        STRING("importance", &o->importance, "FILE", NULL, "scores that --importance-out wrote"),
+        STRING("importance-out", &o->importance_out, "FILE", NULL,
+               "write the scores to FILE, as JSON"),
         CHOICE("format", &c->format, "auto|tsv|jsonl|text", &c->given.format, "of all data files"),
-        STRING("columns", &c->columns, "NAMES", "of TSV files without header, as text,label"),
+        STRING("columns", &c->columns, "NAMES", NULL, "of TSV files without header, as text,label"),
         NUMBER("max-source", &c->max_source, 1, MANY, &c->given.max_source,
                "token ids of an input at most"),
         NUMBER("max-target", &c->max_target, 1, MANY, &c->given.max_target,
@@ -160,14 +134,14 @@ static void importance_options(ParePruneCommand *c, Table *t) {
     ADD(rows);
 }
 
-static void repair_options(ParePruneCommand *c, Table *t) {
+static void repair_options(ParePruneCommand *c, PareCliTable *t) {
     ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Repair"),
         FLAG("repair", &c->repair, &c->given.repair,
              "fit what reads the cut parts to what it read before, by least squares (default: "
              "where there are data)"),
-        STRING("calibration", &o->calibration, "FILE",
+        STRING("calibration", &o->calibration, "FILE", NULL,
                "data for it, without labels (default: --data)"),
         NUMBER("repair-rows", &c->repair_rows, 1, 1e9, &c->given.repair_rows,
                "token positions that it looks at, at most"),
@@ -182,7 +156,7 @@ static void repair_options(ParePruneCommand *c, Table *t) {
 
 static PareStatus parse_table(ParePruneCommand *c, int argc, char **argv, PareOptionsNext *next,
                               PareError *err) {
-    Table t = {.count = 0};
+    PareCliTable t = {.count = 0};
     file_options(c, &t);
     list_options(c, &t);
     share_options(c, &t);
@@ -283,20 +257,6 @@ static PareStatus read_cut(ParePruneCommand *c, PareError *err) {
 
 /* -- what goes together -- */
 
-typedef struct {
-    bool wrong;
-    const char *message;
-} Rule;
-
-static PareStatus check_rules(const Rule *rules, size_t count, PareError *err) {
-    for (size_t i = 0; i < count; i++)
-        if (rules[i].wrong)
-            return pare_error_set(err, PARE_E_USAGE, "%s", rules[i].message);
-    return PARE_OK;
-}
-
-#define CHECK(rules) check_rules(rules, sizeof rules / sizeof *rules, err)
-
 static bool has_shares(const ParePruneCommand *c) {
     return c->given.heads || c->given.ffn || c->given.width || c->given.target_size || c->speedup;
 }
@@ -308,7 +268,7 @@ static bool selects(const ParePruneCommand *c) {
 /* An option that would be ignored is a mistake of the user's. */
 static PareStatus check_selection(const ParePruneCommand *c, PareError *err) {
     bool target = c->given.target_size || c->speedup;
-    const Rule rules[] = {
+    const PareCliRule rules[] = {
         {!c->o.output && !c->dry_run, "no output: give -o FILE, or --dry-run"},
         {c->o.output && c->dry_run, "--dry-run writes no model: leave -o out"},
         {c->given.target_size && c->speedup,
@@ -336,7 +296,7 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
     bool sampled = from_data && c->against && c->o.criterion == PARE_CRITERION_FISHER;
     bool calibrates = c->given.repair ? c->repair : c->o.data || c->o.calibration;
     bool data = c->o.data || c->o.calibration || c->o.vocabulary;
-    const Rule rules[] = {
+    const PareCliRule rules[] = {
         {c->criterion && !measured,
          "--criterion is for shares, --keep-layers, targets and --importance-out"},
         {c->criterion && c->o.importance,

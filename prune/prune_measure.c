@@ -119,7 +119,7 @@ static PareStatus solve(ParePrune *p, const PareSlices *s, PareRepair **out) {
                            .threads = p->o.threads,
                            .progress = p->o.progress};
     PareStatus st = load_original(p);
-    return st ? st : pare_repair_solve(p->model, p->original, s, &o, out, p->err);
+    return st ? st : pare_repair_solve(p->original, s, &o, out, p->err);
 }
 
 PareStatus pare_prune_repair(ParePrune *p, const ParePrunePlan *plan, PareRepair **out) {

@@ -401,11 +401,9 @@ static void drop_unsolved(PareRepair *r, const PareSlices *slices) {
     }
 }
 
-PareStatus pare_repair_solve(const PareModel *m, const PareWeights *original,
-                             const PareSlices *slices, const PareRepairOptions *o, PareRepair **out,
-                             PareError *err) {
+PareStatus pare_repair_solve(const PareWeights *original, const PareSlices *slices,
+                             const PareRepairOptions *o, PareRepair **out, PareError *err) {
     *out = NULL;
-    (void)m;
     Work w = {.o = o,
               .original = original,
               .slices = slices,

@@ -44,9 +44,8 @@ typedef struct PareRepair PareRepair;
 
 /* Solves all sublayers' last maps. `original` holds the uncut model's weights; the pruned values
  * come from `slices`. The same bits at any number of threads. Polls for interruption. */
-PareStatus pare_repair_solve(const PareModel *m, const PareWeights *original,
-                             const PareSlices *slices, const PareRepairOptions *o, PareRepair **out,
-                             PareError *err);
+PareStatus pare_repair_solve(const PareWeights *original, const PareSlices *slices,
+                             const PareRepairOptions *o, PareRepair **out, PareError *err);
 void pare_repair_destroy(PareRepair *r); /* NULL is allowed */
 /* New values of a slot of the pruned model (pare_slices_slots), or NULL: as sliced. */
 const float *pare_repair_values(const PareRepair *r, size_t slot);

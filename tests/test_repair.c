@@ -102,7 +102,7 @@ static PareStatus try_solve(Case *c, const PareRepairOptions *o) {
     options.threads = o->threads ? o->threads : 1;
     if (!c->slices)
         ok(pare_slices_create(c->model, &c->plan, &c->slices, &c->err), &c->err);
-    return pare_repair_solve(c->model, c->weights, c->slices, &options, &c->repair, &c->err);
+    return pare_repair_solve(c->weights, c->slices, &options, &c->repair, &c->err);
 }
 
 static void solve(Case *c, PareRepairOptions o) {
