@@ -138,16 +138,9 @@ const PareExportSummary *pare_export_summary(PareExport *e) {
 static PareStatus put_file(PareExportFolder *folder, const char *name, const PareBuffer *bytes,
                            PareError *err) {
     char *path = NULL;
-    PareOutput *out = NULL;
     PareStatus st = pare_export_folder_file(folder, name, &path, err);
     if (!st)
-        st = pare_output_open(path, false, &out, err);
-    if (!st)
-        st = pare_output_write(out, bytes->data, bytes->size, err);
-    if (!st)
-        st = pare_output_commit(out, err);
-    else
-        pare_output_abort(out);
+        st = pare_output_save(path, false, bytes->data, bytes->size, err);
     pare_free(path);
     return st;
 }

@@ -47,6 +47,9 @@ PareStatus pare_output_patch(PareOutput *o, uint64_t offset, const void *bytes, 
 /* Flush, fsync, rename; frees `o` whatever happens; on failure the temporary is gone. */
 PareStatus pare_output_commit(PareOutput *o, PareError *err);
 void pare_output_abort(PareOutput *o); /* NULL is allowed */
+/* All of it at once: a file with these bytes, whole or not at all. */
+PareStatus pare_output_save(const char *path, bool force, const void *bytes, size_t size,
+                            PareError *err);
 
 /* Installs handlers for SIGINT, SIGTERM and SIGHUP that set a flag; the second signal removes
  * pending temporaries and ends the process at once. Long loops poll pare_interrupted(). Signals

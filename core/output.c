@@ -328,3 +328,15 @@ void pare_output_abort(PareOutput *o) {
     if (o)
         destroy(o);
 }
+
+PareStatus pare_output_save(const char *path, bool force, const void *bytes, size_t size,
+                            PareError *err) {
+    PareOutput *o = NULL;
+    PareStatus st = pare_output_open(path, force, &o, err);
+    if (!st)
+        st = pare_output_write(o, bytes, size, err);
+    if (!st)
+        return pare_output_commit(o, err);
+    pare_output_abort(o);
+    return st;
+}

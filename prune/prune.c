@@ -171,18 +171,10 @@ static PareStatus make_plan(ParePrune *p) {
 
 static PareStatus save_plan(const ParePrune *p) {
     PareBuffer text = {0};
-    PareOutput *out;
     pare_prune_plan_write(&p->plan, pare_model_description(p->model), &text);
     PareStatus st = pare_buffer_ok(&text, "the plan", p->err);
     if (!st)
-        st = pare_output_open(p->o.plan_out, p->o.force, &out, p->err);
-    if (!st) {
-        st = pare_output_write(out, text.data, text.size, p->err);
-        if (st)
-            pare_output_abort(out);
-        else
-            st = pare_output_commit(out, p->err);
-    }
+        st = pare_output_save(p->o.plan_out, p->o.force, text.data, text.size, p->err);
     pare_buffer_free(&text);
     return st;
 }

@@ -192,18 +192,10 @@ static PareStatus measure_rest(ParePrune *p, PareImportance *out) {
 
 static PareStatus save_scores(const ParePrune *p) {
     PareBuffer text = {0};
-    PareOutput *out = NULL;
     pare_importance_write(&p->scores, pare_model_description(p->model), &text);
     PareStatus st = pare_buffer_ok(&text, "importance", p->err);
     if (!st)
-        st = pare_output_open(p->o.importance_out, p->o.force, &out, p->err);
-    if (!st) {
-        st = pare_output_write(out, text.data, text.size, p->err);
-        if (st)
-            pare_output_abort(out);
-        else
-            st = pare_output_commit(out, p->err);
-    }
+        st = pare_output_save(p->o.importance_out, p->o.force, text.data, text.size, p->err);
     pare_buffer_free(&text);
     return st;
 }

@@ -4,30 +4,20 @@ what comes after pruning, and what is refused."""
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
+import harness
+from harness import check
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BIN = os.path.abspath(os.environ.get("PARE_BIN", os.path.join(ROOT, "build/bin")))
 GOLDENS = os.path.join(ROOT, "tests/data/goldens")
 HEADS = os.path.join(ROOT, "tests/data/prune/bert-heads")
 CUT = "0:1;1:0,3;2:2"
-passed = failed = 0
-
-
-def check(what, good, why=""):
-    global passed, failed
-    if good:
-        passed += 1
-    else:
-        failed += 1
-        print("failed: %s %s" % (what, why))
 
 
 def run(program, *arguments, text=None):
-    command = [os.path.join(BIN, "pare-" + program), *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True)
+    return harness.run("pare-" + program, *arguments, input=text)
 
 
 def done(program, *arguments, **options):
@@ -156,7 +146,7 @@ def bad():
 
 
 def main():
-    if not os.access(os.path.join(BIN, "pare-prune"), os.X_OK):
+    if not os.access(harness.command("pare-prune")[0], os.X_OK):
         print("pare-prune was not built")
         sys.exit(77)
     with tempfile.TemporaryDirectory() as folder:
@@ -166,8 +156,7 @@ def main():
         encoder_decoder()
         bad()
         os.chdir(ROOT)
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(failed != 0)
+    harness.finish()
 
 
 main()

@@ -5,28 +5,18 @@ vocabularies, what comes of models whose stacks share layers, and options that w
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 
+import harness
+from harness import check
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BIN = os.path.abspath(os.environ.get("PARE_BIN", os.path.join(ROOT, "build/bin")))
 GOLDENS = os.path.join(ROOT, "tests/data/goldens")
-passed = failed = 0
-
-
-def check(what, good, why=""):
-    global passed, failed
-    if good:
-        passed += 1
-    else:
-        failed += 1
-        print("failed: %s %s" % (what, why))
 
 
 def run(program, *arguments):
-    command = [os.path.join(BIN, "pare-" + program), *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return harness.run("pare-" + program, *arguments)
 
 
 def done(program, *arguments):
@@ -285,7 +275,7 @@ def ignored():
 
 
 def main():
-    if not os.access(os.path.join(BIN, "pare-prune"), os.X_OK):
+    if not os.access(harness.command("pare-prune")[0], os.X_OK):
         print("pare-prune was not built")
         sys.exit(77)
     with tempfile.TemporaryDirectory() as folder:
@@ -295,8 +285,7 @@ def main():
                      ignored):
             part()
         os.chdir(ROOT)
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(failed != 0)
+    harness.finish()
 
 
 main()

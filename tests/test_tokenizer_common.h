@@ -187,6 +187,21 @@ UNUSED static void put_file(const char *folder, const char *name, const char *by
     assert_int_equal(fclose(f), 0);
 }
 
+/* Where an exported tokenizer's files go: pare_tokenizer_export's callback. */
+typedef struct {
+    const char *folder;
+    size_t files;
+} Sink;
+
+UNUSED static PareStatus take(void *context, const char *name, const PareBuffer *bytes,
+                              PareError *err) {
+    Sink *s = context;
+    (void)err;
+    put_file(s->folder, name, bytes->data, bytes->size);
+    s->files++;
+    return PARE_OK;
+}
+
 UNUSED static void copy_file(const char *from, const char *folder, const char *name) {
     size_t size;
     char *bytes = read_all(from, &size);

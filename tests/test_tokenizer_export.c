@@ -3,19 +3,6 @@
 #include "tests/test_tokenizer_common.h"
 #include "text/tokenizer_export.h"
 
-typedef struct {
-    const char *folder;
-    size_t files;
-} Sink;
-
-static PareStatus take(void *context, const char *name, const PareBuffer *bytes, PareError *err) {
-    Sink *s = context;
-    (void)err;
-    put_file(s->folder, name, bytes->data, bytes->size);
-    s->files++;
-    return PARE_OK;
-}
-
 /* Writes `t`, reads it again, and returns what differs (the caller frees `out`). */
 static void there_and_back(const PareTokenizer *t, const PareTokenizerHints *hints, size_t files,
                            PareBuffer *out) {

@@ -131,19 +131,6 @@ static PareTokenizer *subset_or_fail(const PareTokenizer *t, bool *keep, size_t 
     return out;
 }
 
-typedef struct {
-    const char *folder;
-    size_t files;
-} Sink;
-
-static PareStatus take(void *context, const char *name, const PareBuffer *bytes, PareError *err) {
-    Sink *s = context;
-    (void)err;
-    put_file(s->folder, name, bytes->data, bytes->size);
-    s->files++;
-    return PARE_OK;
-}
-
 /* The tokenizer as its exported files say it. */
 static PareTokenizer *through_files(const PareTokenizer *t, const Case *c) {
     PareError err = {0};
