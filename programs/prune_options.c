@@ -49,8 +49,10 @@ static void list_options(ParePruneCommand *c, PareCliTable *t) {
                "layers to leave out: '1,3', 'dec.1,dec.2'"),
         STRING("drop-sublayers", &o->sublayers, "LIST", NULL,
                "sublayers to leave out: '3.self,2.ffn', 'dec.0.cross'"),
-        NUMBER("kv-heads", &c->kv_heads, 1, 65536, NULL,
-               "replace the key/value heads of every block by N means"),
+        STRING(
+            "kv-heads", &o->kv_heads, "LIST", NULL,
+            "replace the key/value heads of every block by so many means: 1, or of one stack, as "
+            "dec=1"),
         NUMBER("positions", &c->positions, 1, 1e9, NULL, "keep the first N positions"),
         STRING("vocabulary", &o->vocabulary, "FILE", NULL,
                "keep only the tokens that the texts of this data file use"),
@@ -334,7 +336,6 @@ static PareStatus check_importance(const ParePruneCommand *c, PareError *err) {
 
 static void copy_values(ParePruneCommand *c) {
     ParePruneOptions *o = &c->o;
-    o->kv_heads = (uint32_t)c->kv_heads;
     o->positions = (uint32_t)c->positions;
     o->vocabulary_size = (uint32_t)c->vocabulary_size;
     o->selection.scope = (PareScope)c->scope;

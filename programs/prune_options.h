@@ -18,7 +18,7 @@ typedef struct {
 
     const char *criterion, *columns, *align, *cut, *speedup;
     int format, scope, normalize, against, precision;
-    int64_t kv_heads, positions, iterations, target_size, batch_size, batches, seed, repair_rows;
+    int64_t positions, iterations, target_size, batch_size, batches, seed, repair_rows;
     int64_t max_source, max_target, block, limit, vocabulary_size;
     bool repair, truncate;
     struct {

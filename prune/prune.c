@@ -150,6 +150,9 @@ static PareStatus measure_cost(ParePrune *p) {
 static PareStatus make_plan(ParePrune *p) {
     const PareDescription *d = pare_model_description(p->model);
     PareStatus st = pare_prune_plan_whole(d, p->arena, &p->plan, p->err);
+    if (!st && p->o.kv_heads)
+        st = pare_stack_counts_parse("--kv-heads", p->o.kv_heads, d, true,
+                                     &p->o.selection.head_multiple, p->err);
     if (!st)
         st = pare_prune_read_lists(&p->o, d, &p->plan, p->err);
     if (!st)

@@ -32,7 +32,7 @@ typedef struct {
     const char *units;     /* "0:0-63,70;2:5": feed-forward units to leave out */
     const char *layers;    /* "1,3" or "dec.1,dec.2": layers to leave out */
     const char *sublayers; /* "3.self,dec.0.cross,2.ffn": sublayers to leave out */
-    uint32_t kv_heads;     /* > 0: key/value heads of every block become so many means */
+    const char *kv_heads;  /* "1", "dec=1": key/value heads of every block become so many means */
     uint32_t positions;    /* > 0: keep so many */
 
     /* By importance. */

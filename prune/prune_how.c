@@ -93,7 +93,7 @@ static void put_lists(const ParePruneOptions *o, PareBuffer *out) {
     put_option(out, "ffn_list", o->units);
     put_option(out, "drop_layers", o->layers);
     put_option(out, "drop_sublayers", o->sublayers);
-    put_number(out, "kv_heads", o->kv_heads);
+    put_option(out, "kv_heads", o->kv_heads);
     put_number(out, "positions", o->positions);
     put_option(out, "vocabulary", o->vocabulary ? pare_file_basename(o->vocabulary) : NULL);
     put_number(out, "vocabulary_size", o->vocabulary_size);

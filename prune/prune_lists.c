@@ -168,25 +168,28 @@ static PareStatus read_layers(Reader *r) {
     return st || *r->at == 0 ? st : refuse(r, "',' was expected");
 }
 
-/* Every attention block that has a multiple of `count` key/value heads left gets so many means. */
+/* Every attention block that has a multiple of its stack's count of key/value heads left gets so
+ * many means. */
 static PareStatus merge_kv(const ParePruneOptions *o, const PareDescription *d, ParePrunePlan *plan,
                            PareError *err) {
+    const uint32_t *wanted = o->selection.head_multiple.count;
     PareDescription after;
     PareStatus st = pare_prune_plan_describe(plan, d, &after, err);
     for (int s = 0; s < PARE_STACKS && !st; s++)
-        for (uint32_t l = 0; d->stacks[s].present && l < plan->stacks[s].layer_count && !st; l++) {
+        for (uint32_t l = 0; wanted[s] && l < plan->stacks[s].layer_count && !st; l++) {
             const PareLayerShape *shape = &after.stacks[s].layers[l];
             const PareAttentionShape *blocks[] = {&shape->self, &shape->cross};
             for (int b = 0; b < 2 && !st; b++) {
-                if (blocks[b]->heads == 0 || blocks[b]->kv_heads == o->kv_heads)
+                if (blocks[b]->heads == 0 || blocks[b]->kv_heads == wanted[s])
                     continue;
-                if (blocks[b]->kv_heads % o->kv_heads != 0)
-                    st = pare_error_set(
-                        err, PARE_E_USAGE,
-                        "--kv-heads %u: a block of layer %u has %u key/value heads, "
-                        "no multiple of it",
-                        o->kv_heads, plan->stacks[s].layers[l].layer, blocks[b]->kv_heads);
-                plan->stacks[s].layers[l].kv_merged[b] = o->kv_heads;
+                if (blocks[b]->kv_heads % wanted[s] != 0)
+                    st =
+                        pare_error_set(err, PARE_E_USAGE,
+                                       "--kv-heads %s: a block of layer %u has %u key/value heads, "
+                                       "no multiple of %u",
+                                       o->kv_heads, plan->stacks[s].layers[l].layer,
+                                       blocks[b]->kv_heads, wanted[s]);
+                plan->stacks[s].layers[l].kv_merged[b] = wanted[s];
             }
         }
     return st;

@@ -300,7 +300,7 @@ static PareStatus find_share(ParePrune *p, const PareImportance *scores, PareSel
 /* The layers that are to have gone after a part of all rounds. */
 static PareStatus cut_layers(ParePrune *p, const PareImportance *scores, double part) {
     const PareDescription *d = pare_model_description(p->model);
-    PareLayerCounts counts;
+    PareStackCounts counts;
     if (!p->o.keep_layers)
         return PARE_OK;
     PareStatus st = pare_layer_counts_parse(p->o.keep_layers, d, &counts, p->err);
@@ -320,7 +320,6 @@ static PareStatus cut_round(ParePrune *p, const PareImportance *scores, uint32_t
                             uint32_t rounds) {
     double part = (double)round / rounds;
     PareSelection s = p->o.selection;
-    s.head_multiple = p->o.kv_heads;
     PareStatus st = cut_layers(p, scores, p->o.cut ? 1 : part);
     if (!st && p->o.cut)
         st = find_share(p, scores, &s);
@@ -328,7 +327,8 @@ static PareStatus cut_round(ParePrune *p, const PareImportance *scores, uint32_t
         s.heads *= part;
         s.units *= part;
         s.width *= part;
-        s.align = s.head_multiple = 0;
+        s.align = 0;
+        s.head_multiple = (PareStackCounts){{0}};
     }
     if (!st)
         st = pare_select(pare_model_description(p->model), &p->ties, scores, &s, &p->plan,

@@ -111,7 +111,8 @@ static PareStatus add_group(Job *j, uint32_t number, ParePlanList list, uint32_t
     g->least = g->least ? g->least : 1;
     g->step = j->s->align ? j->s->align : 1;
     if (list.kind == PARE_PLAN_SELF || list.kind == PARE_PLAN_CROSS) {
-        uint32_t multiple = j->s->head_multiple ? j->s->head_multiple : 1;
+        uint32_t multiple = j->s->head_multiple.count[list.stack];
+        multiple = multiple ? multiple : 1;
         g->step /= greatest_divisor(g->step, shape_of(j->d, list)->head_size);
         g->step *= multiple / greatest_divisor(g->step, multiple);
     }

@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "prune/importance.h"
 #include "prune/prune_plan.h"
+#include "prune/stack_counts.h"
 #include "runtime/model.h"
 
 /* -- lists and ties -- */
@@ -55,10 +56,10 @@ typedef struct {
     double heads, units, width; /* to be cut, of what the layers that stay had at first; what is
                                    gone already counts; 0: nothing */
     PareScope scope;
-    bool normalize;         /* GLOBAL: each list's scores are divided by their L2 norm first */
-    double min_kept;        /* share of every list that stays; one unit always does */
-    uint32_t align;         /* > 1: the sizes that are kept are rounded up to a multiple of it */
-    uint32_t head_multiple; /* > 1: and the number of heads to one of this */
+    bool normalize;  /* GLOBAL: each list's scores are divided by their L2 norm first */
+    double min_kept; /* share of every list that stays; one unit always does */
+    uint32_t align;  /* > 1: the sizes that are kept are rounded up to a multiple of it */
+    PareStackCounts head_multiple; /* > 1: and the number of a stack's heads to one of this */
 } PareSelection;
 
 /* What alignment kept that would have gone. */
@@ -88,17 +89,13 @@ PareStatus pare_select_copy(const ParePrunePlan *from, PareArena *arena, ParePru
 
 /* -- layers -- */
 
-/* How many layers of each stack are to stay. */
-typedef struct {
-    uint32_t count[PARE_STACKS];
-} PareLayerCounts;
-
-/* "4" for models with one stack, "enc=6,dec=3"; a stack that is not named keeps all. */
-PareStatus pare_layer_counts_parse(const char *text, const PareDescription *d, PareLayerCounts *out,
+/* How many layers of each stack are to stay: "4" for models with one stack, "enc=6,dec=3"; a stack
+ * that is not named keeps all. */
+PareStatus pare_layer_counts_parse(const char *text, const PareDescription *d, PareStackCounts *out,
                                    PareError *err);
 /* Leaves the least important layers out until so many are left; refuses a plan that has fewer. */
 PareStatus pare_select_layers(const PareDescription *d, const PareImportance *scores,
-                              const PareLayerCounts *counts, ParePrunePlan *plan, PareError *err);
+                              const PareStackCounts *counts, ParePrunePlan *plan, PareError *err);
 
 /* -- targets -- */
 

@@ -1,69 +1,24 @@
 /* Whole layers by number, and shares by what they are to reach. */
 #include <string.h>
 
-#include "core/options.h"
 #include "prune/select.h"
 
 /* -- layers -- */
 
-static PareStatus refuse_counts(const char *text, PareError *err) {
-    return pare_error_set(err, PARE_E_USAGE,
-                          "--keep-layers '%s': expected how many layers stay, as 4 or enc=6,dec=3",
-                          text);
-}
-
-/* A number that ends at ',' or the end. */
-static PareStatus read_count(const char **at, const char *text, uint32_t of, const char *stack,
-                             uint32_t *out, PareError *err) {
-    uint64_t value = 0;
-    const char *begin = *at;
-    for (; **at >= '0' && **at <= '9' && value <= UINT32_MAX; ++*at)
-        value = value * 10 + (uint64_t)(**at - '0');
-    if (*at == begin || (**at != 0 && **at != ','))
-        return refuse_counts(text, err);
-    if (value == 0 || value > of)
-        return pare_error_set(err, PARE_E_USAGE,
-                              "--keep-layers '%s': %llu layers; the %s has %u, and one must stay",
-                              text, (unsigned long long)value, stack, of);
-    *out = (uint32_t)value;
-    return PARE_OK;
-}
-
-PareStatus pare_layer_counts_parse(const char *text, const PareDescription *d, PareLayerCounts *out,
+PareStatus pare_layer_counts_parse(const char *text, const PareDescription *d, PareStackCounts *out,
                                    PareError *err) {
-    static const char *const SHORT[] = {"enc=", "dec="};
     static const char *const NAMES[PARE_STACKS] = {"encoder", "decoder"};
-    const PareStack *stacks = d->stacks;
-    bool both = stacks[PARE_ENCODER].present && stacks[PARE_DECODER].present;
-    bool named[PARE_STACKS] = {false, false};
-    for (int s = 0; s < PARE_STACKS; s++)
-        out->count[s] = stacks[s].present ? stacks[s].layer_count : 0;
-    const char *at = text;
-    for (bool more = true; more;) {
-        int s = stacks[PARE_ENCODER].present ? PARE_ENCODER : PARE_DECODER;
-        bool prefix = false;
-        for (int k = 0; k < PARE_STACKS; k++)
-            if (strncmp(at, SHORT[k], 4) == 0) {
-                s = k;
-                prefix = true;
-            }
-        at += prefix ? 4 : 0;
-        if (!prefix && both)
-            return pare_error_set(err, PARE_E_USAGE,
-                                  "--keep-layers '%s': the model has two stacks: expected enc=N, "
-                                  "dec=N or both",
-                                  text);
-        if (!stacks[s].present || named[s])
-            return pare_error_set(err, PARE_E_USAGE, "--keep-layers '%s': %s %s", text,
-                                  named[s] ? "it names twice the" : "the model has no", NAMES[s]);
-        named[s] = true;
-        PareStatus st = read_count(&at, text, stacks[s].layer_count, NAMES[s], &out->count[s], err);
-        if (st)
-            return st;
-        more = *at == ',';
-        at += more;
+    PareStackCounts left;
+    PareStatus st = pare_stack_counts_parse("--keep-layers", text, d, false, &left, err);
+    for (int s = 0; s < PARE_STACKS && !st; s++) {
+        uint32_t of = d->stacks[s].present ? d->stacks[s].layer_count : 0;
+        out->count[s] = left.count[s] ? left.count[s] : of;
+        if (out->count[s] > of)
+            st = pare_error_set(err, PARE_E_USAGE,
+                                "--keep-layers '%s': %u layers; the %s has %u, and one must stay",
+                                text, out->count[s], NAMES[s], of);
     }
-    return PARE_OK;
+    return st;
 }
 
 /* The place of the layer that goes next; of equal ones the last. */
@@ -76,7 +31,7 @@ static uint32_t least_layer(const ParePlannedStack *p, const double *scores) {
 }
 
 PareStatus pare_select_layers(const PareDescription *d, const PareImportance *scores,
-                              const PareLayerCounts *counts, ParePrunePlan *plan, PareError *err) {
+                              const PareStackCounts *counts, ParePrunePlan *plan, PareError *err) {
     for (int s = 0; s < PARE_STACKS; s++) {
         ParePlannedStack *p = &plan->stacks[s];
         if (!d->stacks[s].present)

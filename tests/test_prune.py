@@ -117,6 +117,16 @@ def encoder_decoder():
     done("prune", "t.pare", "-q", "-o", "k.pare", "--kv-heads", "1")
     text = '{"input_ids": [3, 5, 7, 1]}\n'
     check("one key/value head runs", done("run", "generate", "k.pare", "--ids", text=text) != "")
+    done("prune", "t.pare", "-q", "-o", "d.pare", "--kv-heads", "dec=1")
+    all_one, only_decoder = tensors("k.pare"), tensors("d.pare")
+    for name, same in (("encoder.layers.1.self.key.weight", after),
+                       ("decoder.layers.1.self.key.weight", all_one),
+                       ("decoder.layers.0.cross.value.weight", all_one)):
+        check("key/value heads of one stack: " + name, only_decoder[name][0] == same[name][0])
+    check("and not of the other", all_one["encoder.layers.1.self.key.weight"][0] !=
+          only_decoder["encoder.layers.1.self.key.weight"][0])
+    refused("no multiple of 3", "t.pare", "-o", "x.pare", "--kv-heads", "enc=1,dec=3")
+    refused("names twice the decoder", "t.pare", "-o", "x.pare", "--kv-heads", "dec=1,dec=1")
     refused("two stacks", "t.pare", "-o", "x.pare", "--heads-list", "0:1")
 
 
@@ -128,6 +138,9 @@ def bad():
     refused("no number 1 to leave out", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
     refused("':' and numbers", "m.pare", "-o", "x.pare", "--ffn-list", "0")
     refused("no multiple", "m.pare", "-o", "x.pare", "--kv-heads", "3")
+    refused("has no decoder", "m.pare", "-o", "x.pare", "--kv-heads", "dec=1")
+    for text in ("0", "x", "", "enc=", "99999999999"):
+        refused("expected a number, 1 or more", "m.pare", "-o", "x.pare", "--kv-heads", text)
     both = ["--plan", "plan.json", "--positions", "3"]
     refused("give no other list", "m.pare", "-o", "x.pare", *both)
     refused("the output is the input", "m.pare", "-o", "m.pare", "--force", "--drop-layers", "1")

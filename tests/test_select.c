@@ -212,7 +212,7 @@ static void aligned(void **state) {
     assert_int_equal(w->kept.heads, 9);
     end(w);
     w = begin();
-    cut(w, (PareSelection){.heads = 0.75, .head_multiple = 2});
+    cut(w, (PareSelection){.heads = 0.75, .head_multiple = {{2, 2}}});
     assert_string_equal(self(w, 0, 0), "2 3");
     end(w);
 }
@@ -294,7 +294,7 @@ static void grouped(void **state) {
 static void layers(void **state) {
     (void)state;
     PareError err;
-    PareLayerCounts counts;
+    PareStackCounts counts;
     World *w = begin();
     w->layer[0][1] = 0.5;
     w->layer[1][0] = w->layer[1][1] = w->layer[1][2] = 1;
@@ -308,7 +308,7 @@ static void layers(void **state) {
         "enc=", "enc=1+2", "",      "dec=1;",      "enc=99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(pare_layer_counts_parse(bad[i], &w->d, &counts, &err), PARE_E_USAGE);
-    counts = (PareLayerCounts){{2, 3}};
+    counts = (PareStackCounts){{2, 3}};
     assert_int_equal(pare_select_layers(&w->d, &w->scores, &counts, &w->plan, &err), PARE_OK);
     w->plan.stacks[0].layer_count = 1;
     assert_int_equal(pare_select_layers(&w->d, &w->scores, &counts, &w->plan, &err), PARE_E_USAGE);
