@@ -2,6 +2,7 @@
 #include "programs/cli_inputs.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "core/memory.h"
 #include "programs/cli_ids.h"
@@ -11,8 +12,10 @@ struct PareInputs {
     PareInputOptions options;
     const PareDescription *description;
     const PareTokenizer *tokenizer;
-    PareDataset *data;
-    const char *name; /* borrowed: the path, in messages */
+    PareDataset *data;      /* NULL for one that follows */
+    PareInputs *leader;     /* itself, or whom it follows */
+    const PareDataRow *row; /* the leader's latest; borrowed from its data set */
+    const char *name;       /* borrowed: the path, in messages */
     size_t cut;
 };
 
@@ -36,24 +39,40 @@ size_t pare_inputs_positions(const PareDescription *d, PareStackIndex stack) {
     return s->position == PARE_POSITION_TABLE ? s->positions : 0;
 }
 
-PareStatus pare_inputs_open(const PareInputOptions *options, const PareModel *model,
-                            const PareTokenizer *tokenizer, PareInputs **out, PareError *err) {
-    *out = NULL;
-    PareInputs *p = pare_alloc(1, sizeof *p);
+static PareStatus create(const PareInputOptions *options, const PareModel *model,
+                         const PareTokenizer *tokenizer, PareInputs **out, PareError *err) {
+    PareInputs *p = *out = pare_alloc(1, sizeof *p);
     if (!p)
         return pare_memory_error(err, "the input");
     bool standard = options->path[0] == '-' && options->path[1] == '\0';
     p->options = *options;
     p->description = pare_model_description(model);
     p->tokenizer = tokenizer;
+    p->leader = p;
     p->name = standard ? "standard input" : options->path;
     if (options->ids)
         p->options.data = (PareDataOptions){.format = PARE_DATA_TEXT};
-    PareStatus st = pare_dataset_open(options->path, &p->options.data, &p->data, err);
-    if (st)
-        pare_inputs_close(p);
-    else
-        *out = p;
+    return PARE_OK;
+}
+
+PareStatus pare_inputs_open(const PareInputOptions *options, const PareModel *model,
+                            const PareTokenizer *tokenizer, PareInputs **out, PareError *err) {
+    PareStatus st = create(options, model, tokenizer, out, err);
+    if (!st)
+        st = pare_dataset_open(options->path, &(*out)->options.data, &(*out)->data, err);
+    if (st) {
+        pare_inputs_close(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+PareStatus pare_inputs_follow(PareInputs *leader, const PareInputOptions *options,
+                              const PareModel *model, const PareTokenizer *tokenizer,
+                              PareInputs **out, PareError *err) {
+    PareStatus st = create(options, model, tokenizer, out, err);
+    if (!st)
+        (*out)->leader = leader;
     return st;
 }
 
@@ -67,6 +86,15 @@ void pare_inputs_close(PareInputs *p) {
 const char *pare_inputs_where(const PareInputs *p, const PareInput *in, char *out, size_t size) {
     snprintf(out, size, "%.400s: line %zu", p->name, in->line);
     return out;
+}
+
+size_t pare_inputs_take_number(PareError *err, size_t count) {
+    size_t number = 0;
+    int used = 0;
+    if (sscanf(err->message, "input %zu: %n", &number, &used) < 1 || !used || number > count)
+        return 0;
+    memmove(err->message, err->message + used, strlen(err->message + used) + 1);
+    return number;
 }
 
 size_t pare_inputs_cut(const PareInputs *p) {
@@ -204,25 +232,33 @@ static PareStatus finish_row(const PareInputs *p, const char *where, PareInput *
     return st;
 }
 
-PareStatus pare_inputs_next(PareInputs *p, PareInput *in, bool *end, PareError *err) {
-    const PareDataRow *row;
-    bool cut = false;
-    char where[512];
+PareStatus pare_inputs_step(PareInputs *leader, bool *end, PareError *err) {
+    PareInputs *p = leader;
     PareStatus st;
     do
-        st = pare_dataset_next(p->data, &row, err);
-    while (!st && row && p->options.ids && row->text_size == 0); /* as in JSON lines of text */
-    *end = !row;
-    if (st || !row)
-        return st;
+        st = pare_dataset_next(p->data, &p->row, err);
+    while (!st && p->row && p->options.ids && p->row->text_size == 0); /* as in JSON lines */
+    *end = !p->row;
+    return st;
+}
+
+PareStatus pare_inputs_encode(PareInputs *p, PareInput *in, PareError *err) {
+    const PareDataRow *row = p->leader->row;
+    bool cut = false;
+    char where[512];
     in->line = row->line;
     in->ids.count = in->types.count = in->decoder.count = in->targets.count = 0;
     in->has_types = in->has_decoder = in->has_targets = false;
     pare_inputs_where(p, in, where, sizeof where);
-    st = p->options.ids ? parse_row(p, row, where, in, &cut, err)
-                        : encode_row(p, row, where, in, &cut, err);
+    PareStatus st = p->options.ids ? parse_row(p, row, where, in, &cut, err)
+                                   : encode_row(p, row, where, in, &cut, err);
     if (!st)
         st = finish_row(p, where, in, err);
     p->cut += cut;
     return st;
+}
+
+PareStatus pare_inputs_next(PareInputs *p, PareInput *in, bool *end, PareError *err) {
+    PareStatus st = pare_inputs_step(p, end, err);
+    return st || *end ? st : pare_inputs_encode(p, in, err);
 }

@@ -50,10 +50,21 @@ typedef struct PareInputs PareInputs;
 /* `tokenizer` may be NULL when the input is token ids; both must outlive the object. */
 PareStatus pare_inputs_open(const PareInputOptions *options, const PareModel *model,
                             const PareTokenizer *tokenizer, PareInputs **out, PareError *err);
+/* Another model that reads the rows of `leader`, which must outlive it: for pare_inputs_encode. */
+PareStatus pare_inputs_follow(PareInputs *leader, const PareInputOptions *options,
+                              const PareModel *model, const PareTokenizer *tokenizer,
+                              PareInputs **out, PareError *err);
 /* The next input into `in`, whose memory is used again; *end at the end of the input. */
 PareStatus pare_inputs_next(PareInputs *p, PareInput *in, bool *end, PareError *err);
+/* Its two steps, where several models read the same rows: on to the next row, and that row as the
+ * model of `p` reads it. */
+PareStatus pare_inputs_step(PareInputs *leader, bool *end, PareError *err);
+PareStatus pare_inputs_encode(PareInputs *p, PareInput *in, PareError *err);
 /* "FILE: line 3" into `out`; returns `out`. */
 const char *pare_inputs_where(const PareInputs *p, const PareInput *in, char *out, size_t size);
+/* A session counts the inputs of a call ("input 2: …"), people count lines. Takes the number off
+ * the message and returns it, from 1 to `count`; 0 where the message does not begin so. */
+size_t pare_inputs_take_number(PareError *err, size_t count);
 /* How many inputs were cut. */
 size_t pare_inputs_cut(const PareInputs *p);
 void pare_inputs_close(PareInputs *p); /* NULL is allowed */

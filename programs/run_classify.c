@@ -20,7 +20,7 @@ static PareStatus check_classify(PareRunner *r, PareError *err) {
     if (h->kind == PARE_HEAD_NONE || h->kind == PARE_HEAD_LM)
         return pare_error_set(err, PARE_E_UNSUPPORTED,
                               "%s: classify needs a model that gives labels or spans; this one %s",
-                              r->options->model, pare_runner_head(r));
+                              r->options->model, pare_cli_model_head(r->description));
     if (h->kind == PARE_HEAD_SEQUENCE && h->labels == 1)
         return pare_error_set(err, PARE_E_UNSUPPORTED,
                               "%s: the model gives one number and no labels; logits prints it",

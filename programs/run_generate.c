@@ -2,33 +2,12 @@
 #include "programs/run_runner.h"
 
 static PareStatus check_generate(PareRunner *r, PareError *err) {
-    const PareDescription *d = r->description;
-    if (d->head.kind == PARE_HEAD_LM && d->stacks[PARE_DECODER].present)
-        return PARE_OK;
-    return pare_error_set(
-        err, PARE_E_UNSUPPORTED, "%s: generate needs a decoder that predicts tokens; this model %s",
-        r->options->model, d->head.kind == PARE_HEAD_LM ? "is an encoder" : pare_runner_head(r));
+    return pare_cli_model_check_generates(r->model, err);
 }
 
-/* Lengths that leave nothing to generate or exceed the positions; the session would refuse the
- * whole batch. The last token is never read, so it needs no position. */
 static PareStatus check_prompt(const PareRunner *r, const PareInput *in, const char *where,
                                PareError *err) {
-    bool encoder = r->description->stacks[PARE_ENCODER].present;
-    size_t prompt = encoder ? 1 : in->ids.count;
-    size_t positions = pare_inputs_positions(r->description, PARE_DECODER);
-    size_t limit = pare_generation_limit(&r->generation, prompt, positions);
-    if (limit <= prompt)
-        return pare_error_set(err, PARE_E_FORMAT,
-                              "%s: the prompt has %zu tokens, so a max_length of %zu leaves none "
-                              "to generate (--max-new-tokens counts without the prompt)",
-                              where, prompt, limit);
-    if (positions && limit > positions + 1)
-        return pare_error_set(err, PARE_E_FORMAT,
-                              "%s: up to %zu tokens are to be generated behind %zu, but the "
-                              "decoder has positions for %zu",
-                              where, limit - prompt, prompt, positions);
-    return PARE_OK;
+    return pare_cli_model_check_prompt(r->description, &r->generation, in->ids.count, where, err);
 }
 
 static PareStatus put_generated(PareRunner *r, const PareGenerated *g, PareError *err) {

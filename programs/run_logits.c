@@ -101,7 +101,7 @@ const PareRunAction PARE_RUN_ACTION_LOGITS = {
 
 static PareStatus check_score(PareRunner *r, PareError *err) {
     const PareDescription *d = r->description;
-    if (d->head.kind == PARE_HEAD_LM && d->stacks[PARE_DECODER].present)
+    if (pare_cli_model_generates(d))
         return PARE_OK;
     if (d->head.kind == PARE_HEAD_LM)
         return pare_error_set(err, PARE_E_UNSUPPORTED,
@@ -110,7 +110,7 @@ static PareStatus check_score(PareRunner *r, PareError *err) {
                               r->options->model);
     return pare_error_set(err, PARE_E_UNSUPPORTED,
                           "%s: score needs a model that predicts tokens; this one %s",
-                          r->options->model, pare_runner_head(r));
+                          r->options->model, pare_cli_model_head(r->description));
 }
 
 static void put_score(PareRunner *r, double nll, const PareIds *targets) {

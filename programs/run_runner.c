@@ -13,19 +13,6 @@ enum { BATCH_TOKENS = 4096, WHERE_SIZE = 512 };
 
 /* -- opening -- */
 
-static PareStatus open_tokenizer(PareRunner *r, PareError *err) {
-    const void *bytes;
-    size_t size;
-    if (pare_file_section(pare_model_file(r->model), PARE_SECTION_TOKENIZER, &bytes, &size))
-        return pare_tokenizer_from_bytes(bytes, size, r->options->model, &r->tokenizer, err);
-    if (!r->options->ids)
-        return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "%s: the file has no tokenizer, so it cannot read text; give token "
-                              "ids with --ids",
-                              r->options->model);
-    return PARE_OK;
-}
-
 static PareStatus open_model(PareRunner *r, const PareRunAction *action, PareError *err) {
     PareStatus st = pare_model_open(r->options->model, &r->model, err);
     if (st)
@@ -36,18 +23,10 @@ static PareStatus open_model(PareRunner *r, const PareRunAction *action, PareErr
     if (!st && action->check)
         st = action->check(r, err);
     if (!st)
-        st = open_tokenizer(r, err);
+        st = pare_cli_model_tokenizer(r->model, !r->options->ids, &r->tokenizer, err);
     if (!st && action->session)
         st = pare_session_create(r->model, (size_t)r->options->common.threads, &r->session, err);
     return st;
-}
-
-/* What a decoder alone may read when max_new_tokens are to follow. The last one is never read. */
-static size_t prompt_limit(const PareRunner *r, size_t positions) {
-    size_t more = r->generation.max_new_tokens;
-    bool prompt = r->options->command == PARE_RUN_GENERATE &&
-                  !r->description->stacks[PARE_ENCODER].present && positions && more;
-    return prompt && more <= positions ? positions + 1 - more : positions;
 }
 
 static PareStatus open_inputs(PareRunner *r, const PareRunAction *action, PareError *err) {
@@ -58,18 +37,14 @@ static PareStatus open_inputs(PareRunner *r, const PareRunAction *action, PareEr
         [PARE_RUN_FORMAT_AUTO] = PARE_DATA_AUTO,
     };
     const PareRunOptions *o = r->options;
-    const PareGeneration *g = &r->generation;
-    size_t first = pare_inputs_positions(r->description, pare_inputs_first_stack(r->description));
     PareInputOptions options = {
         .path = o->input,
         .ids = o->ids,
         .truncate = o->truncate,
         .data = {.format = FORMATS[o->format], .columns = o->columns, .keep_blanks = true},
-        .want = action->want,
-        .first_limit = prompt_limit(r, first),
-        .decoder_limit = pare_inputs_positions(r->description, PARE_DECODER),
-        .decoder_start = g->decoder_start >= 0 ? g->decoder_start : g->bos,
-        .pad = g->pad};
+        .want = action->want};
+    pare_cli_model_limits(r->description, &r->generation, o->command == PARE_RUN_GENERATE,
+                          &options);
     return pare_inputs_open(&options, r->model, r->tokenizer, &r->inputs, err);
 }
 
@@ -153,15 +128,11 @@ static PareStatus read_batch(PareRunner *r, const PareRunAction *action, size_t 
     return PARE_OK;
 }
 
-/* A session counts inputs from the batch's first ("input 2: …"); people count lines. */
 static PareStatus name_line(const PareRunner *r, PareError *err) {
-    size_t number = 0;
-    int used = 0;
     char where[WHERE_SIZE];
-    if (sscanf(err->message, "input %zu: %n", &number, &used) < 1 || !used || number < 1 ||
-        number > r->count)
+    size_t number = pare_inputs_take_number(err, r->count);
+    if (!number)
         return err->code;
-    memmove(err->message, err->message + used, strlen(err->message + used) + 1);
     return pare_error_prefix(err, "%s", pare_runner_where(r, number - 1, where, sizeof where));
 }
 
@@ -270,20 +241,4 @@ PareStatus pare_runner_decode(PareRunner *r, const int32_t *ids, size_t count, P
         if (ids[i] >= 0 && (size_t)ids[i] < size)
             kept[known++] = ids[i];
     return pare_tokenizer_decode(r->tokenizer, side, kept, known, true, out, err);
-}
-
-const char *pare_runner_head(const PareRunner *r) {
-    switch (r->description->head.kind) {
-    case PARE_HEAD_NONE:
-        break;
-    case PARE_HEAD_LM:
-        return "predicts tokens";
-    case PARE_HEAD_SEQUENCE:
-        return "labels whole inputs";
-    case PARE_HEAD_TOKENS:
-        return "labels tokens";
-    case PARE_HEAD_SPAN:
-        return "marks a span of the input";
-    }
-    return "has no output head";
 }

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "programs/cli_inputs.h"
+#include "programs/cli_model.h"
 #include "programs/run_options.h"
 #include "programs/run_output.h"
 #include "runtime/session.h"
@@ -54,7 +55,5 @@ void pare_runner_put_pieces(PareRunner *r, const int32_t *ids, size_t count); /*
  * out, as they stand for padding of the vocabulary. */
 PareStatus pare_runner_decode(PareRunner *r, const int32_t *ids, size_t count, PareBuffer *out,
                               PareError *err);
-/* What the head does, for messages: "labels whole inputs". */
-const char *pare_runner_head(const PareRunner *r);
 
 #endif
