@@ -14,22 +14,12 @@ seeds. Intervals are Wilson's, of 95 %.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAMS = os.environ.get("PARE_BIN", os.path.join(HERE, "..", "build", "bin"))
+from prune_common import append_result, read_results, run
+
 WITHOUT_DATA = ("magnitude", "random")
 SEEDS = (1, 2, 3)
-
-
-def run(program, *arguments):
-    done = subprocess.run([os.path.join(PROGRAMS, program), *map(str, arguments), "-q"],
-                          capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{program}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def measure_importance(o, criterion, seed, path):
@@ -57,13 +47,6 @@ def key(result):
     return tuple(result[k] for k in ("criterion", "seed", "heads", "units", "scope", "repair"))
 
 
-def read_results(path):
-    if not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as lines:
-        return {key(r): r for r in map(json.loads, lines)}
-
-
 def complete(o, results):
     """Measures what is not there yet."""
     with tempfile.TemporaryDirectory() as folder:
@@ -81,8 +64,7 @@ def complete(o, results):
                                 measure_importance(o, criterion, seed, scores)
                             r.update(measure(o, cut, scope, repair, scores, folder))
                             results[key(r)] = r
-                            with open(o.results, "a", encoding="utf-8") as out:
-                                out.write(json.dumps(r) + "\n")
+                            append_result(o.results, r)
 
 
 def mean_of(results, criterion, cut, scope, repair):
@@ -170,7 +152,7 @@ def main():
     p.add_argument("--importance-rows", type=int, default=4096)
     p.add_argument("--calibration-rows", type=int, default=16000)
     o = p.parse_args()
-    results = read_results(o.results)
+    results = read_results(o.results, key)
     complete(o, results)
     print_table(o, results)
     if o.svg:
