@@ -4,10 +4,10 @@
     bench/prune_translation.py MODEL.pare TRAIN.tsv TEST.tsv RESULTS.jsonl [--importance-rows N]
         [--calibration-rows N] [--threads N]
 
-Nothing is trained. Importance is the loss's gradient on the first rows of TRAIN; the repair looks at
-rows of it, too. TRAIN and TEST have two columns without names, source and target. Texts are decoded
-with the model's own settings. Every result is a line of RESULTS, which another run goes on with; they
-are printed as Markdown.
+Nothing is trained. Importance is the gradient of the loss on the first rows of TRAIN; the repair
+looks at rows of it, too. TRAIN and TEST have two columns without names, source and target. Texts
+are decoded with the model's own settings. Every result is a line of RESULTS, which another run goes
+on with; they are printed as Markdown.
 """
 
 import argparse
