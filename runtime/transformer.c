@@ -181,7 +181,8 @@ static void residual(const Place *p, PareSublayer which, PareValue *x) {
     pare_op_add(p->r, x, y);
     if (!s->pre_norm)
         pare_op_norm_in_place(p->r, x, s->norm, params.norm, s->norm_eps);
-    if (!p->r->tape && !(p->pass->taps && p->pass->taps->query))
+    bool tapped = which == PARE_SUBLAYER_SELF && p->pass->taps && p->pass->taps->query;
+    if (!p->r->tape && !tapped)
         pare_arena_release(p->r->arena, mark);
 }
 

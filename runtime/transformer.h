@@ -52,7 +52,7 @@ typedef const PareProbe *(*PareProbes)(void *context, PareStackIndex stack, uint
                                        ParePoint point);
 
 /* What a loss on the inside of a stack reads (distillation); all arrays are the caller's. With
- * queries and keys nothing is given back to the arena. */
+ * queries and keys what self-attention allocates is not given back to the arena. */
 typedef struct {
     PareValue **hidden;       /* NULL, or [layers + 1]: the embeddings, then each layer's result */
     PareValue **query, **key; /* NULL, or [layers]: of self-attention, before the product */
