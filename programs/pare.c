@@ -18,6 +18,7 @@ static const struct {
     {"distill", "train a model, or a smaller one with a teacher's help"},
     {"quantize", "store weights as INT8, FP16 or BF16"},
     {"verify", "compare two models on data"},
+    {"bench", "measure the speed of models side by side"},
     {"run", "classify, generate, score, tokenize"},
     {"export", "make a checkpoint's folder of a .pare file"},
 };

@@ -1,5 +1,5 @@
 # Every option of each program's --help is in its manual page.
-for program in convert distill export info prune quantize run verify; do
+for program in bench convert distill export info prune quantize run verify; do
     sed 's/\\f.//g; s/\\//g' "$TESTS/../man/pare-$program.1" >page
     pare-$program --help |
         sed -n 's/^ \{2,6\}\(-[a-zA-Z], \)\{0,1\}--\(\[no-\]\)\{0,1\}\([a-z0-9-]*\).*/\3/p' >options
