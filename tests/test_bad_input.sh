@@ -5,7 +5,7 @@
 #   tests/test_bad_input.sh            PARE_BIN=FOLDER says where the programs are (build/bin)
 
 . "$(dirname "$0")/harness.sh" || exit 1
-begin pare-convert pare-info pare-quantize pare-run pare-verify
+begin pare-bench pare-convert pare-info pare-quantize pare-run pare-verify
 
 says() { # pattern of the last standard error, what
     if grep -qE -- "$1" "$err"; then result ok; else result not "$2"; fi
@@ -340,7 +340,7 @@ else
 fi
 full() { "$@" >/dev/full; }
 output='standard output.*No space left'
-for program in pare-convert pare-info pare-quantize pare-run pare-verify; do
+for program in pare-bench pare-convert pare-info pare-quantize pare-run pare-verify; do
     refused 1 "$output" full $program --help
     refused 1 "$output" full $program --version
 done
@@ -349,6 +349,7 @@ refused 1 "$output" full pare-info intent.pare
 refused 1 "$output" full pare-info c --tensors --json
 refused 1 "$output" full pare-run classify intent.pare -i many
 refused 1 "$output" full pare-verify -r intent.pare -d intent.tsv intent8.pare
+refused 1 "$output" full pare-bench intent8.pare --inputs 1 --runs 1
 
 # Two programs write the same output: one of them wins, the other says so. What a killed run left
 # behind is in nobody's way.
@@ -383,5 +384,6 @@ rm -r big
 refused 1 'interrupted' interrupted '' pare-run classify intent.pare -o x
 refused 1 'interrupted' interrupted '' pare-run tokenize intent.pare
 refused 1 'interrupted' interrupted '' pare-verify -r intent.pare -d - intent8.pare
+refused 1 'interrupted' interrupted '' pare-bench intent.pare -d -
 
 finish

@@ -1,0 +1,2 @@
+# needs: pare-bench
+pare-bench --help
