@@ -3,7 +3,7 @@
  * The steps that cost time (linear products, attention, activations, norms) are timed through the
  * runtime's own operators with random weights, at the shapes of the whole model and at quarters of
  * them, for one batch of 8 sequences of 32 tokens; sizes between are interpolated. It is an
- * estimate: the speed of the model itself is what `pare-verify` measures. Times differ from run to
+ * estimate: the speed of the model itself is what `pare-bench` measures. Times differ from run to
  * run. */
 #ifndef PARE_PRUNE_COST_H
 #define PARE_PRUNE_COST_H
