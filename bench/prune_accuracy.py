@@ -104,7 +104,7 @@ def draw(o, results):
         return x, top + (high - accuracy) / (high - low) * height
 
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + 2 * width + 170} '
-             f'{top + height + 40}" font-family="sans-serif" font-size="11">',
+             f'{top + height + 44}" font-family="sans-serif" font-size="11">',
              '<rect width="100%" height="100%" fill="#fff"/>']
     for panel, title in enumerate(("cut", "cut and repaired")):
         x0 = left + panel * (width + 30)
@@ -118,8 +118,10 @@ def draw(o, results):
         y = place(panel, 0, whole)[1]
         parts.append(f'<path d="M{x0} {y:.1f}h{width}" stroke="#000" stroke-dasharray="4 3"/>')
         for i, (heads, units) in enumerate(o.cuts):
-            parts.append(f'<text x="{place(panel, i, low)[0]:.1f}" y="{top + height + 18}" '
-                         f'text-anchor="middle">{heads} % heads, {units} % units</text>')
+            x = place(panel, i, low)[0]
+            for line, word in enumerate((f"{heads} % heads,", f"{units} % units")):
+                parts.append(f'<text x="{x:.1f}" y="{top + height + 18 + 14 * line}" '
+                             f'text-anchor="middle">{word}</text>')
         for c, criterion in enumerate(o.criteria):
             cells = [mean_of(results, criterion, cut, o.scopes[0], panel == 1) for cut in o.cuts]
             points = [place(panel, i, r["accuracy"]) for i, r in enumerate(cells) if r]
