@@ -137,10 +137,12 @@ def check_curve(model):
     loss = farthest([s["loss"] for s in log], g["loss"])
     norms = [s["grad_norm"] for s in log], g["grad_norm_before_clipping"]
     check(f"{model}: losses", loss <= 2e-4, loss)
-    first, all_norms = farthest(norms[0][:1], norms[1][:1]), farthest(*norms)
+    first, ten, rest = (farthest(norms[0][:n], norms[1][:n]) for n in (1, 10, len(log)))
     check(f"{model}: the first norm of the gradient", first <= 1e-4, first)
-    # Later on the two have gone slightly different ways.
-    check(f"{model}: norms of the gradient", all_norms <= 3e-3, all_norms)
+    # Later on the two have gone slightly different ways: what T5's differ by grows tenfold every
+    # five steps, to 2e-3 or 4e-3 in the twentieth with different kernels of the same OpenBLAS.
+    check(f"{model}: norms of the gradient in ten steps", ten <= 1e-3, ten)
+    check(f"{model}: norms of the gradient", rest <= 2e-2, rest)
     check_gradients(model, f"{model}.log", g["first_step_grad_norm"])
 
 

@@ -86,7 +86,14 @@ def drift(pairs):
 
 def check_drift(what, found, pairs):
     check(what + ": rows", found["rows"] == len(pairs), found)
-    for name, value in drift(pairs).items():
+    wanted = drift(pairs)
+    # F32 logits differ in last digits with the batch, on some processors more than on others: the
+    # largest difference may be that of a few such digits.
+    digits = 4 * 2 ** -23 * max(abs(x) for pair in pairs for row in pair for x in row)
+    largest = wanted.pop("max_abs")
+    check(f"{what}: max_abs", abs(found["max_abs"] - largest) <= 1e-4 * largest + digits,
+          f"found {found['max_abs']}, expected {largest}")
+    for name, value in wanted.items():
         near(f"{what}: {name}", found[name], value, 1e-4)
 
 
