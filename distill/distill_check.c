@@ -177,6 +177,19 @@ static PareStatus check_vocabularies(const PareDistill *j) {
     return PARE_OK;
 }
 
+/* The teacher reads the student's token types; a model without any reads one, 0. */
+static PareStatus check_types(const PareDistill *j) {
+    const PareStack *a = j->planned.stacks, *b = pare_model_description(j->teacher)->stacks;
+    PareStackIndex first = a[PARE_ENCODER].present ? PARE_ENCODER : PARE_DECODER;
+    uint32_t ours = a[first].types, theirs = b[first].types ? b[first].types : 1;
+    if (ours <= theirs)
+        return PARE_OK;
+    return pare_error_set(j->err, PARE_E_USAGE,
+                          "%s has %u token types and %s has %u; a teacher must know all that its "
+                          "student reads",
+                          name_student(j), ours, j->o->teacher, b[first].types);
+}
+
 /* Scores can be compared when they are about the same things. */
 static PareStatus check_scores(const PareDistill *j) {
     const PareDescription *a = &j->planned, *b = pare_model_description(j->teacher);
@@ -208,5 +221,7 @@ PareStatus pare_distill_check_pair(const PareDistill *j) {
     }
     PareStatus st = (j->o->methods & PARE_METHOD_KD) ? check_scores(j) : PARE_OK;
     bool learns = j->o->methods & (PARE_METHOD_KD | PARE_METHOD_PSEUDO);
-    return st || !learns ? st : check_vocabularies(j);
+    if (!st && learns)
+        st = check_vocabularies(j);
+    return st || !learns ? st : check_types(j);
 }

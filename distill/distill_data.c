@@ -12,7 +12,25 @@ typedef struct {
     const PareTokenizer *tokenizer;
     bool unlabelled;
     uint64_t limit;
+    size_t source_positions, target_positions; /* as PareExamplesOptions */
 } Source;
+
+static size_t positions_of(const PareStack *s) {
+    return s->present && s->position == PARE_POSITION_TABLE ? s->positions : 0;
+}
+
+/* The teacher reads the training inputs as well, and with kd the targets. */
+static void limit_to_teacher(const PareDistill *j, Source *source) {
+    const PareStack *stacks = j->teacher ? pare_model_description(j->teacher)->stacks : NULL;
+    bool kd = j->o->methods & PARE_METHOD_KD;
+    if (!kd && !(j->o->methods & PARE_METHOD_PSEUDO))
+        return;
+    source->source_positions =
+        positions_of(&stacks[stacks[PARE_ENCODER].present ? PARE_ENCODER : PARE_DECODER]);
+    if (kd)
+        source->target_positions =
+            positions_of(&stacks[stacks[PARE_DECODER].present ? PARE_DECODER : PARE_ENCODER]);
+}
 
 static PareStatus open_examples(const PareDistill *j, const Source *source, PareExamples **out) {
     const PareDistillOptions *o = j->o;
@@ -23,6 +41,8 @@ static PareStatus open_examples(const PareDistill *j, const Source *source, Pare
                                    .tokenizer = source->tokenizer,
                                    .max_source = o->max_source,
                                    .max_target = o->max_target,
+                                   .source_positions = source->source_positions,
+                                   .target_positions = source->target_positions,
                                    .truncate = o->truncate,
                                    .block = o->block,
                                    .decoder_start = j->generation.decoder_start,
@@ -81,6 +101,7 @@ static PareStatus take_pseudo_labels(PareDistill *j) {
     PareExamples *pseudo = NULL;
     Source source = {
         .path = j->pseudo, .format = {.format = PARE_DATA_JSONL}, .tokenizer = j->tokenizer};
+    limit_to_teacher(j, &source);
     PareStatus st = open_examples(j, &source, &pseudo);
     if (st)
         return st;
@@ -109,7 +130,8 @@ PareStatus pare_distill_pseudo_labels(PareDistill *j) {
 
 static PareStatus open_validation(PareDistill *j) {
     const PareDistillOptions *o = j->o;
-    Source source = {o->validation, o->format, j->tokenizer, false, o->limit};
+    Source source = {
+        .path = o->validation, .format = o->format, .tokenizer = j->tokenizer, .limit = o->limit};
     if (!o->validation)
         return PARE_OK;
     PareStatus st = open_examples(j, &source, &j->validation);
@@ -202,7 +224,12 @@ PareStatus pare_distill_open_data(PareDistill *j) {
         st = check_pseudo_task(j);
     if (!st) /* the smaller one first: what is wrong with it is soon known */
         st = open_validation(j);
-    const Source source = {o->data, o->format, j->tokenizer, needs_no_targets(j), o->limit};
+    Source source = {.path = o->data,
+                     .format = o->format,
+                     .tokenizer = j->tokenizer,
+                     .unlabelled = needs_no_targets(j),
+                     .limit = o->limit};
+    limit_to_teacher(j, &source);
     if (!st)
         st = check_tokenizers(j, &source);
     if (!st)

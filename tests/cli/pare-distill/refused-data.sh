@@ -60,6 +60,12 @@ of words.pare words.tsv --method pseudo --teacher intent.pare
 of words.pare words.tsv --method pseudo --teacher words.pare --pseudo-labels words.tsv
 cp words.tsv mine.jsonl
 of words.pare words.tsv --method pseudo --teacher words.pare --pseudo-labels mine.jsonl
+pare-prune words.pare -o words.short --positions 1 -q
+of words.pare words.tsv --method kd --teacher words.short
+of words.pare words.tsv --method pseudo --teacher words.short
+echo '{"encoder": {"types": 4}}' >types.json
+try pare-distill --method kd --teacher intent.pare --student-config types.json --data good.tsv \
+    -o x.pare
 try pare-distill --method sft --teacher words.pare --layers 3 --data words.tsv -o x.pare
 try pare-distill --method sft --teacher words.pare --layers enc=4 --data words.tsv -o x.pare
 try pare-distill --method sft --teacher intent.pare --layers 2+1 --data good.tsv -o x.pare
