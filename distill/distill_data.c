@@ -48,6 +48,7 @@ static PareStatus open_examples(const PareDistill *j, const Source *source, Pare
                                    .decoder_start = j->generation.decoder_start,
                                    .pad = j->generation.pad,
                                    .unlabelled = source->unlabelled,
+                                   .no_empty = true,
                                    .limit = source->limit};
     PareStatus st = PARE_OK;
     if (j->task == PARE_EXAMPLES_CLASSIFICATION)

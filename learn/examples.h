@@ -54,6 +54,7 @@ typedef struct {
     int32_t decoder_start, pad; /* what the decoder reads first, and for a label of -100; -1: not
                                    set */
     bool unlabelled;            /* rows without label or target are taken as they are */
+    bool no_empty;              /* of those too a row without any text is refused */
     uint64_t limit;             /* only so many rows; 0: all */
     const char *folder;         /* of the temporary file, where $TMPDIR is not set; NULL: /tmp */
     PareProgress *progress;

@@ -76,11 +76,19 @@ static PareStatus needs_tokenizer(Reader *r) {
                           "the model has no tokenizer; expected JSON lines with input_ids");
 }
 
+/* Special tokens alone teach nothing. Of two texts one may be missing. */
+static bool has_no_text(const Reader *r, const PareDataRow *row) {
+    bool needed = !r->o->unlabelled || r->o->no_empty;
+    return needed && row->text_size == 0 && row->text_b_size == 0;
+}
+
 static PareStatus encode_source(Reader *r, const PareDataRow *row) {
     PareText text = {row->text, row->text_size}, second = {row->text_b, row->text_b_size};
     size_t limit = r->o->truncate ? r->source_limit : 0;
     if (!row->text)
         return pare_error_set(r->err, PARE_E_FORMAT, "there is neither a text nor input_ids");
+    if (has_no_text(r, row))
+        return pare_error_set(r->err, PARE_E_FORMAT, "the text is empty");
     if (!r->o->tokenizer)
         return needs_tokenizer(r);
     if (!row->text_b)
@@ -236,6 +244,8 @@ static PareStatus read_target(Reader *r, const PareDataRow *row) {
         shift_left(&r->targets);
         return status;
     }
+    if (text.size == 0 && !r->o->unlabelled) /* the end token alone */
+        return pare_error_set(r->err, PARE_E_FORMAT, "the target is empty");
     if (!r->o->tokenizer)
         return needs_tokenizer(r);
     return pare_encode_text(r->o->tokenizer, PARE_SIDE_TARGET, text, limit, &r->cut, &r->targets,

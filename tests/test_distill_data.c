@@ -454,6 +454,42 @@ static void test_limits_of_another_model(void **state) {
     pare_tokenizer_free(t);
 }
 
+/* Nothing can be learned from nothing; where no label is needed, blank lines may be. */
+static void test_empty_texts(void **state) {
+    (void)state;
+    PareTokenizer *one = tokenizer(TOKENIZERS "wordpiece", &hints_wordpiece);
+    PareTokenizer *two = tokenizer(TOKENIZERS "pair", &hints_pair);
+    PareDescription d = classifier(2), both = pair_of_stacks();
+    both.stacks[PARE_ENCODER] = both.stacks[PARE_DECODER] = stack(5000, 0, 0);
+    PareExamplesOptions o = options(PARE_EXAMPLES_CLASSIFICATION, &d);
+    o.tokenizer = one;
+    write_file("text\tlabel\na\t1\n \t1\n");
+    assert_refused(&o, "line 3: the text is empty");
+    write_file("text\ttext_b\tlabel\n\tb\t1\n\t\t1\n"); /* one of two may be missing */
+    assert_refused(&o, "line 3: the text is empty");
+    o.data.format = PARE_DATA_TEXT;
+    o.unlabelled = true;
+    PareExamples *x = open_data(&o, "a\n\nb\n");
+    assert_int_equal(pare_examples_count(x), 3);
+    pare_examples_close(x);
+    o.no_empty = true;
+    assert_refused(&o, "line 2: the text is empty");
+    o = options(PARE_EXAMPLES_SEQ2SEQ, &both);
+    o.tokenizer = two;
+    write_file("source\ttarget\na\tb\na\t\n");
+    assert_refused(&o, "line 3: the target is empty");
+    write_file("source\ttarget\n\tb\n");
+    assert_refused(&o, "line 2: the text is empty");
+    write_file("{\"source\":\"a\",\"target\":\" \"}");
+    assert_refused(&o, "line 1: the target is empty");
+    o.unlabelled = o.no_empty = true; /* such targets are not read */
+    x = open_data(&o, "source\ttarget\na\tb\na\t\n");
+    assert_int_equal(pare_examples_count(x), 2);
+    pare_examples_close(x);
+    pare_tokenizer_free(one);
+    pare_tokenizer_free(two);
+}
+
 /* ---- The cache ------------------------------------------------------------------------------- */
 
 static size_t files_in(const char *name) {
@@ -614,6 +650,7 @@ int main(void) {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_refused_options),
         cmocka_unit_test(test_limits_of_another_model),
+        cmocka_unit_test(test_empty_texts),
         cmocka_unit_test(test_many_examples),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_bad_luck),

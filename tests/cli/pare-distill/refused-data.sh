@@ -34,6 +34,15 @@ of intent.pare good.tsv --validation label.tsv
 of intent.pare texts.txt
 of words.pare texts.txt
 of intent.pare empty.tsv
+printf 'source\ttarget\n12\t\n' >blank.tsv
+of words.pare blank.tsv
+printf 'source\ttarget\n\ttwelve\n' >blank.tsv
+of words.pare blank.tsv
+printf 'sentence\tlabel\nwake me up\t2\n\t3\n' >blank.tsv
+of intent.pare blank.tsv
+of intent.pare good.tsv --validation blank.tsv
+printf 'wake me up\n\nlights off\n' >blank.tsv
+of intent.pare blank.tsv --method kd --teacher intent.pare
 of ids.pare good.tsv
 of ids.pare ids.jsonl
 of intent8.pare good.tsv
