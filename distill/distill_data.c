@@ -114,15 +114,19 @@ static PareStatus take_pseudo_labels(PareDistill *j) {
     return PARE_OK;
 }
 
+static ParePseudoJob pseudo_job(const PareDistill *j) {
+    return (ParePseudoJob){.teacher = j->teacher,
+                           .examples = j->examples,
+                           .generation = &j->writing,
+                           .path = j->pseudo,
+                           .threads = j->o->threads,
+                           .progress = j->o->progress};
+}
+
 PareStatus pare_distill_pseudo_labels(PareDistill *j) {
     if (!(j->o->methods & PARE_METHOD_PSEUDO))
         return PARE_OK;
-    ParePseudoJob job = {.teacher = j->teacher,
-                         .examples = j->examples,
-                         .generation = &j->writing,
-                         .path = j->pseudo,
-                         .threads = j->o->threads,
-                         .progress = j->o->progress};
+    ParePseudoJob job = pseudo_job(j);
     PareStatus st = pare_pseudo_make(&job, j->err);
     return st ? st : take_pseudo_labels(j);
 }
@@ -193,12 +197,16 @@ static void apply_generation(const PareDistillOptions *o, PareGeneration *g) {
     }
 }
 
-static PareStatus check_pseudo_task(const PareDistill *j) {
-    if (!(j->o->methods & PARE_METHOD_PSEUDO) || j->task == PARE_EXAMPLES_SEQ2SEQ)
+static PareStatus check_pseudo(const PareDistill *j) {
+    ParePseudoJob job = pseudo_job(j);
+    if (!(j->o->methods & PARE_METHOD_PSEUDO))
         return PARE_OK;
-    return pare_error_set(j->err, PARE_E_USAGE,
-                          "pseudo-labels are texts; for other tasks --method kd learns from the "
-                          "teacher");
+    if (j->task != PARE_EXAMPLES_SEQ2SEQ)
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "pseudo-labels are texts; for other tasks --method kd learns from "
+                              "the teacher");
+    PareStatus st = pare_pseudo_check(&job, j->err);
+    return st ? pare_error_prefix(j->err, "pseudo-labels of %s", j->o->teacher) : PARE_OK;
 }
 
 /* A teacher can take the place of labels, and write targets; but what a decoder is to read, or
@@ -222,7 +230,7 @@ PareStatus pare_distill_open_data(PareDistill *j) {
     if (!st)
         st = pare_model_data_task(j->like, &j->weights->description, &j->task, j->err);
     if (!st)
-        st = check_pseudo_task(j);
+        st = check_pseudo(j);
     if (!st) /* the smaller one first: what is wrong with it is soon known */
         st = open_validation(j);
     Source source = {.path = o->data,

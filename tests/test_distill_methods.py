@@ -111,6 +111,24 @@ def check_both():
     falls("both", 0.8)
 
 
+def check_generation():
+    """Texts are written late: what cannot be written is known before the first step."""
+    for length in 1, 100000:
+        log = f"length{length}.log"
+        refused = run("pare-distill", "--student", "words.pare", "--data", "words.tsv", "--steps",
+                      2, "--validation", "wordsdev.tsv", "--max-length", length, "-o", "other.pare",
+                      "--log-json", log)
+        check(f"generation: a length of {length} is refused", refused.returncode == 1 and
+              "validation by bleu: " in refused.stderr, refused.stderr)
+        check(f"generation: {length} before it trains", not steps(log))
+    refused = run("pare-distill", "--method", "pseudo", *WORDS, "--layers", "enc=3,dec=1",
+                  "--max-length", 1, "-o", "other.pare")
+    check("generation: pseudo-labels are refused", refused.returncode == 1 and
+          "pseudo-labels of words.pare: " in refused.stderr, refused.stderr)
+    check("generation: and leave no file", not exists("other.pare.pseudo.jsonl") and
+          not exists("other.pare.pseudo.jsonl.provenance.json"))
+
+
 def check_noise():
     distill("noise", "--method", "sft", *WORDS, "--layers", "enc=2,dec=2", "--steps", 70, "--lr",
             2e-3, "--layerdrop", 0.1, "--quant-noise", 0.5, "--quant-activations",
@@ -205,6 +223,7 @@ check_sft()
 check_kd()
 check_pseudo()
 check_both()
+check_generation()
 check_noise()
 check_optimizers()
 check_intent()

@@ -59,6 +59,12 @@ of intent.pare good.tsv --metric exactness --validation good.tsv
 of words.pare words.tsv --metric pearson --validation words.tsv
 of words.pare words.tsv --num-beams 2
 of words.pare words.tsv --num-beams 2 --metric loss --validation words.tsv
+of words.pare words.tsv --max-length 100000 --validation words.tsv
+of words.pare words.tsv --max-length 1 --validation words.tsv
+pare-prune words.pare -o words.short --positions 20 -q # and a max_length of 96 of its own
+of words.short words.tsv --validation words.tsv
+of words.short words.tsv --method pseudo --teacher words.short
+of words.pare words.tsv --method pseudo --teacher words.pare --max-length 1
 of intent.pare good.tsv --method kd --teacher words.pare
 of intent.pare good.tsv --method kd --teacher ids.pare
 of intent.cut good.tsv --method kd --teacher intent.pare
@@ -69,9 +75,9 @@ of words.pare words.tsv --method pseudo --teacher intent.pare
 of words.pare words.tsv --method pseudo --teacher words.pare --pseudo-labels words.tsv
 cp words.tsv mine.jsonl
 of words.pare words.tsv --method pseudo --teacher words.pare --pseudo-labels mine.jsonl
-pare-prune words.pare -o words.short --positions 1 -q
-of words.pare words.tsv --method kd --teacher words.short
-of words.pare words.tsv --method pseudo --teacher words.short
+pare-prune words.pare -o words.shorter --positions 1 -q
+of words.pare words.tsv --method kd --teacher words.shorter
+of words.pare words.tsv --method pseudo --teacher words.shorter --max-length 2
 echo '{"encoder": {"types": 4}}' >types.json
 try pare-distill --method kd --teacher intent.pare --student-config types.json --data good.tsv \
     -o x.pare
