@@ -182,10 +182,8 @@ static PareStatus judge(PareTrainer *t) {
     return PARE_OK;
 }
 
+/* The evaluation that is pending. */
 static PareStatus evaluate(PareTrainer *t) {
-    if (!t->s->evaluation.examples)
-        return PARE_OK;
-    t->at.pending = true;
     PareStatus st = with_kept(t, judge);
     if (st)
         return st;
@@ -236,15 +234,21 @@ static bool due(const PareTrainer *t, uint64_t every, bool epoch_ended) {
     return every ? t->at.step % every == 0 : epoch_ended;
 }
 
+/* An evaluation may take long, and whatever ends the run in it must not cost the training before:
+ * a checkpoint that is due is written first, and knows what is pending. */
 static PareStatus after_step(PareTrainer *t, bool epoch_ended) {
     PareStatus st = PARE_OK;
     bool last = t->at.step == t->total;
-    bool judging = last || due(t, t->s->evaluate_every, epoch_ended);
     bool saving = last || due(t, t->s->save_every, epoch_ended);
-    if (judging || saving)
+    t->at.pending =
+        t->s->evaluation.examples && (last || due(t, t->s->evaluate_every, epoch_ended));
+    if (t->at.pending || saving)
         st = check_parameters(t);
-    if (!st && judging)
-        st = evaluate(t);
+    if (!st && saving)
+        save(t);
+    if (st || !t->at.pending)
+        return st;
+    st = evaluate(t);
     if (!st && saving)
         save(t);
     return st;
@@ -287,7 +291,12 @@ static PareStatus stop(PareTrainer *t) {
 }
 
 static PareStatus loop(PareTrainer *t) {
-    PareStatus st = t->at.pending ? evaluate(t) : PARE_OK;
+    PareStatus st = PARE_OK;
+    if (t->at.pending) { /* in the run before this one */
+        st = evaluate(t);
+        if (!st)
+            save(t);
+    }
     while (!st && t->at.step < t->total && !patience_ends(t)) {
         st = interrupted_anywhere(t, pare_interrupted());
         if (!st)
