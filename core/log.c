@@ -71,6 +71,15 @@ void pare_log_warn(const char *format, ...) {
     va_end(args);
 }
 
+void pare_log_note(const char *format, ...) {
+    va_list args;
+    if (atomic_load(&level) < PARE_LOG_NORMAL)
+        return;
+    va_start(args, format);
+    print_formatted("", format, args);
+    va_end(args);
+}
+
 void pare_log_info(const char *format, ...) {
     va_list args;
     if (atomic_load(&level) < PARE_LOG_VERBOSE)

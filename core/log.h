@@ -9,8 +9,9 @@
 
 typedef enum { PARE_LOG_QUIET, PARE_LOG_NORMAL, PARE_LOG_VERBOSE } PareLogLevel;
 void pare_log_set_level(PareLogLevel level);
-/* One line "program: warning: …" / "program: …" (verbose only). */
+/* One line: "program: warning: …", "program: …", and the same for those who want to know more. */
 void pare_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void pare_log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void pare_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void pare_log_set_program(const char *name); /* borrowed */
 /* Prints "program: message" for `err` and returns the exit code of its status. */

@@ -210,6 +210,8 @@ static void set_up(PareDistill *j) {
     s->resume = o->resume;
     s->log = o->log;
     s->warn = o->warn;
+    s->detail = o->detail;
+    s->judged = o->judged;
     s->talk = o->talk;
     s->log_gradients = o->log_gradients;
     s->progress = o->progress;

@@ -59,7 +59,8 @@ typedef struct {
     const char *state; /* NULL: OUT.training */
     bool resume;
     size_t threads;
-    PareTrainTalk log, warn;
+    PareTrainTalk log, warn, detail; /* as PareTrainSetup */
+    PareTrainJudged judged;
     void *talk;
     bool log_gradients;
     PareProgress *(*progress)(const char *what, uint64_t total);

@@ -188,7 +188,7 @@ static PareStatus evaluate(PareTrainer *t) {
     if (st)
         return st;
     t->at.pending = false;
-    pare_trainer_log_scores(t, &t->result->scores);
+    pare_trainer_tell_scores(t);
     return PARE_OK;
 }
 
@@ -213,7 +213,10 @@ static bool save(PareTrainer *t) {
         pare_trainer_warn(t, text);
     }
     t->err = err;
-    return !failed && t->s->state;
+    if (failed || !t->s->state)
+        return false;
+    pare_trainer_tell_saved(t);
+    return true;
 }
 
 /* A step may leave parameters that are no numbers, which the next one would stumble over; they must
@@ -329,6 +332,8 @@ PareStatus pare_train(const PareTrainSetup *setup, PareTrainResult *out, PareErr
         st = pare_schedule_check(&own.schedule, err);
     if (!st)
         st = pare_trainer_resume(&t);
+    if (!st)
+        pare_trainer_tell_plan(&t);
     if (!st && own.progress && pare_ranks_rank() == 0)
         t.progress = own.progress("training", t.total);
     if (!st)

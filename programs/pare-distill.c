@@ -36,12 +36,44 @@ static void warn(void *context, const char *line) {
     pare_log_warn("%s", line);
 }
 
+static void tell(void *context, const char *line) {
+    (void)context;
+    pare_log_info("%s", line);
+}
+
+/* "step 20 of 60: bleu 31.4159, the best so far", and for --verbose the other scores. */
+static void tell_scores(void *context, const PareTrainJudgement *r) {
+    const Job *job = context;
+    const PareScores *s = &r->scores;
+    PareBuffer text = {0};
+    const char *comma = ";";
+    pare_buffer_printf(&text, "step %llu of %llu: %s %.4f", (unsigned long long)r->step,
+                       (unsigned long long)r->steps, pare_score_name(r->metric),
+                       s->value[r->metric]);
+    if (r->has_best && r->best_step == r->step)
+        pare_buffer_puts(&text, ", the best so far");
+    else if (r->has_best)
+        pare_buffer_printf(&text, " (best: %.4f at step %llu)", r->best,
+                           (unsigned long long)r->best_step);
+    for (int i = 0; i < PARE_SCORE_COUNT && job->command.common.verbose; i++)
+        if (s->has[i] && i != (int)r->metric) {
+            pare_buffer_printf(&text, "%s %s %.4f", comma, pare_score_name((PareScoreKind)i),
+                               s->value[i]);
+            comma = ",";
+        }
+    if (!text.failed)
+        pare_log_note("%s", text.data);
+    pare_buffer_free(&text);
+}
+
 /* An earlier log is added to when the run is gone on with, and otherwise kept, unless --force. */
 static PareStatus open_log(Job *job, PareError *err) {
     PareDistillOptions *o = &job->command.o;
     const char *path = job->command.log_path;
     o->log = write_log;
     o->warn = warn;
+    o->detail = tell;
+    o->judged = tell_scores;
     o->talk = job;
     if (!path || pare_ranks_rank() != 0)
         return PARE_OK;

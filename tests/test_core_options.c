@@ -255,6 +255,7 @@ static void messages_go_to_stderr(void **state) {
     for (int level = PARE_LOG_QUIET; level <= PARE_LOG_VERBOSE; level++) {
         pare_log_set_level((PareLogLevel)level);
         pare_log_warn("w%d", level);
+        pare_log_note("n%d", level);
         pare_log_info("i%d", level);
     }
     int first = pare_log_fail(&usage), second = pare_log_fail(&limit);
@@ -267,7 +268,9 @@ static void messages_go_to_stderr(void **state) {
     assert_int_equal(first, 2);
     assert_int_equal(second, 3);
     assert_string_equal(printed, "pare-test: warning: w1\n"
+                                 "pare-test: n1\n"
                                  "pare-test: warning: w2\n"
+                                 "pare-test: n2\n"
                                  "pare-test: i2\n"
                                  "pare-test: bad ?[31m?? name ? \xC3\xA4\n"
                                  "Try 'pare-test --help'.\n"

@@ -4,10 +4,13 @@ and the student goes on through the other programs."""
 
 import json
 import math
+import os
+import pty
 import shutil
+import subprocess
 
-from distill_common import (check, convert, exists, finish, lines, make_data, path, read, run,
-                            scores, steps, succeeds)
+from distill_common import (FOLDER, check, command, convert, exists, finish, lines, make_data, path,
+                            read, run, scores, steps, succeeds)
 
 WORDS = ["--teacher", "words.pare", "--data", "words.tsv"]
 INTENT = ["--teacher", "intent.pare", "--data", "intent.tsv"]
@@ -203,6 +206,51 @@ def check_tokenizers():
           "give different token ids" in refused.stderr, refused.stderr)
 
 
+EVALUATIONS = ["--student", "intent-sft.pare", "--data", "intent.tsv", "--validation",
+               "intentdev.tsv", "--lr", 0, "--eval-every", 4, "--steps", 8]
+NOTES = ["pare-distill: step 4 of 8: accuracy {0}, the best so far",
+         "pare-distill: step 8 of 8: accuracy {0} (best: {0} at step 4)"]
+
+
+def check_notes():
+    """Scores are told as they come. With a rate of zero the first one stays the best."""
+    result = succeeds("notes: trains", "pare-distill", *EVALUATIONS, "-o", "notes.pare",
+                      "--log-json", "notes.log")
+    accuracy = f"{scores('notes.log')[0]['accuracy']:.4f}"
+    check("notes: a line an evaluation", result.stderr.splitlines() ==
+          [n.format(accuracy) for n in NOTES], result.stderr)
+    quiet = succeeds("notes: trains quietly", "pare-distill", *EVALUATIONS, "-o", "notes.pare",
+                     "-fq")
+    check("notes: --quiet says nothing", quiet.stderr + quiet.stdout == "", quiet.stderr)
+    more = succeeds("notes: trains and says more", "pare-distill", *EVALUATIONS, "-o", "notes.pare",
+                    "-fv").stderr
+    check("notes: --verbose has every metric", all(f", {name} " in more or f"; {name} " in more
+          for name in ("loss", "f1", "matthews")) and accuracy in more, more)
+    check("notes: --verbose says how much is trained and where it is saved",
+          "8 steps" in more and "notes.pare.training" in more, more)
+
+
+def check_terminal():
+    """Notes and the progress line do not get into each other's way."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(command("pare-distill", *EVALUATIONS, "-o", "notes.pare", "-f"),
+                               cwd=FOLDER, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=end, env={**os.environ, "TERM": "xterm"})
+    os.close(end)
+    text = b""
+    try:
+        while part := os.read(terminal, 4096):
+            text += part
+    except OSError: # how a terminal says that nobody writes any more
+        pass
+    os.close(terminal)
+    check("terminal: trains", process.wait() == 0, text)
+    seen = [line.split("\r\x1b[K")[-1] for line in text.decode().split("\r\n")]
+    check("terminal: progress is shown", "training: " in text.decode(), text)
+    check("terminal: lines stand alone", seen[-1] == "" and len(seen) == 3 and all(
+          s.startswith(n.split("{")[0]) for s, n in zip(seen, NOTES)), seen)
+
+
 def check_patience():
     """With a rate of zero nothing gets better: the first evaluation stays the best."""
     result = succeeds("patience: trains", "pare-distill", "--student", "intent-sft.pare", "--data",
@@ -229,5 +277,7 @@ check_optimizers()
 check_intent()
 check_intent_kd()
 check_tokenizers()
+check_notes()
+check_terminal()
 check_patience()
 finish()
