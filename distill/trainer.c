@@ -336,6 +336,7 @@ PareStatus pare_train(const PareTrainSetup *setup, PareTrainResult *out, PareErr
         pare_trainer_tell_plan(&t);
     if (!st && own.progress && pare_ranks_rank() == 0)
         t.progress = own.progress("training", t.total);
+    pare_progress_update(t.progress, t.at.step, NULL); /* what is left is reckoned from here */
     if (!st)
         st = loop(&t);
     if (!st)
