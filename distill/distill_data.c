@@ -209,6 +209,23 @@ static PareStatus check_pseudo(const PareDistill *j) {
     return st ? pare_error_prefix(j->err, "pseudo-labels of %s", j->o->teacher) : PARE_OK;
 }
 
+/* A length that would be ignored is a mistake of the user's. */
+static PareStatus check_lengths(const PareDistill *j) {
+    const PareStack *stacks = j->weights->description.stacks;
+    const char *student = pare_file_path(pare_model_file(j->like));
+    if (j->o->block && j->task != PARE_EXAMPLES_LM)
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "--block is for language models, which read windows of text; %s is "
+                              "none",
+                              student);
+    if (j->o->max_target && !(stacks[PARE_ENCODER].present && stacks[PARE_DECODER].present))
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "--max-target is for encoder-decoders; %s is none, and --max-source "
+                              "limits what it reads",
+                              student);
+    return PARE_OK;
+}
+
 /* A teacher can take the place of labels, and write targets; but what a decoder is to read, or
  * which positions count, only targets tell. */
 static bool needs_no_targets(const PareDistill *j) {
@@ -229,6 +246,8 @@ PareStatus pare_distill_open_data(PareDistill *j) {
     apply_generation(o, &j->writing);
     if (!st)
         st = pare_model_data_task(j->like, &j->weights->description, &j->task, j->err);
+    if (!st)
+        st = check_lengths(j);
     if (!st)
         st = check_pseudo(j);
     if (!st) /* the smaller one first: what is wrong with it is soon known */

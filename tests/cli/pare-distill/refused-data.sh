@@ -49,6 +49,9 @@ of intent8.pare good.tsv
 of span.pare ids.jsonl
 of intent.pare good.tsv --max-source 2
 of intent.pare good.tsv --drop-last
+of intent.pare good.tsv --block 8
+of intent.pare good.tsv --max-target 8
+of words.pare words.tsv --block 8
 of intent.pare good.tsv --freeze 'encodr.*'
 of intent.pare good.tsv --freeze '*'
 of intent.pare good.tsv --lr-factor 'head.*'
