@@ -7,6 +7,7 @@ import math
 import os
 import pty
 import shutil
+import struct
 import subprocess
 
 from distill_common import (FOLDER, check, command, convert, exists, finish, lines, make_data, path,
@@ -190,6 +191,66 @@ def check_intent_kd():
           refused.stderr, refused.stderr)
 
 
+# ---- A value instead of a label ----------------------------------------------------------------
+
+def make_regressor(out):
+    """The sample that classifies, with one score that is zero at first."""
+    shutil.copytree("samples/command-intent", path(out))
+    with open(path(f"{out}/model.safetensors"), "rb") as f:
+        data = f.read()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:begin])
+    blobs, at = [], 0
+    for name in (n for n in header if n != "__metadata__"):
+        old = header[name]["data_offsets"]
+        blob = data[begin + old[0] : begin + old[1]]
+        if name.startswith("classifier."):
+            header[name]["shape"][0] = 1
+            blob = bytes(4 * math.prod(header[name]["shape"]))
+        blobs.append(blob)
+        header[name]["data_offsets"] = [at, at + len(blob)]
+        at += len(blob)
+    text = json.dumps(header).encode()
+    with open(path(f"{out}/model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    with open(path(f"{out}/config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config.update(id2label={"0": "words"}, label2id={"words": 0})
+    with open(path(f"{out}/config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+
+
+def make_values(name, out):
+    """Rows of a text and a tenth of the number of its label."""
+    with open(path(name), encoding="utf-8") as f:
+        rows = [line.rstrip("\n").split("\t") for line in f][1:]
+    with open(path(out), "w", encoding="utf-8") as f:
+        f.write("sentence\tlabel\n" + "".join(f"{t}\t{int(v) / 10}\n" for t, v in rows))
+
+
+def check_regression():
+    make_regressor("regressor")
+    convert(path("regressor"), "regressor.pare")
+    make_values("intent.tsv", "values.tsv")
+    make_values("intentdev.tsv", "valuesdev.tsv")
+    options = ["--data", "values.tsv", "--validation", "valuesdev.tsv", "--steps", 60, "--lr", 1e-3]
+    distill("value", "--student", "regressor.pare", "--metric", "pearson", *options)
+    falls("value", 0.5)
+    last = scores("value.log")[-1]
+    check("value: correlations", last["pearson"] > 0.8 and last["spearman"] > 0.8, last)
+    check("value: no accuracy", "accuracy" not in last and
+          all("accuracy" not in s for s in steps("value.log")))
+    distill("value-kd", "--method", "kd", "--teacher", "value.pare", "--layers", "0+2",
+            "--hidden-weight", 0.1, *options)
+    falls("value-kd", 0.5)
+    check("value-kd: correlation", scores("value-kd.log")[-1]["pearson"] > 0.8,
+          scores("value-kd.log"))
+    refused = run("pare-distill", "--student", "regressor.pare", "--metric", "accuracy", *options,
+                  "-o", "other.pare")
+    check("value: accuracy is refused", refused.returncode == 2 and
+          "--metric accuracy: cannot be had" in refused.stderr, refused.stderr)
+
+
 def check_tokenizers():
     """Two words of the vocabulary change places: the same ids no longer mean the same."""
     shutil.copytree("samples/command-intent", path("swapped"))
@@ -276,6 +337,7 @@ check_noise()
 check_optimizers()
 check_intent()
 check_intent_kd()
+check_regression()
 check_tokenizers()
 check_notes()
 check_terminal()
