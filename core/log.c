@@ -71,6 +71,15 @@ void pare_log_warn(const char *format, ...) {
     va_end(args);
 }
 
+void pare_log_note(const char *format, ...) {
+    va_list args;
+    if (atomic_load(&level) < PARE_LOG_NORMAL)
+        return;
+    va_start(args, format);
+    print_formatted("", format, args);
+    va_end(args);
+}
+
 void pare_log_info(const char *format, ...) {
     va_list args;
     if (atomic_load(&level) < PARE_LOG_VERBOSE)
@@ -92,7 +101,8 @@ int pare_log_fail(const PareError *err) {
 struct PareProgress {
     char what[WHAT_SIZE];
     uint64_t total;
-    double started, drawn;
+    uint64_t first, last;  /* what was done when it was looked at first, and last */
+    double started, drawn; /* started: when `first` was seen; 0: not yet */
 };
 
 static double now(void) {
@@ -114,7 +124,6 @@ PareProgress *pare_progress_start(const char *what, uint64_t total) {
         return NULL;
     snprintf(p->what, sizeof p->what, "%s", what);
     p->total = total;
-    p->started = now();
     return p;
 }
 
@@ -125,7 +134,8 @@ static int describe(const PareProgress *p, uint64_t done, double elapsed, char *
     double share = done < p->total ? (double)done / (double)p->total : 1;
     int length = snprintf(out, size, "%s: %3.0f %% of %llu", p->what, 100 * share,
                           (unsigned long long)p->total);
-    double left = share > 0 ? elapsed * (1 - share) / share : 0;
+    double seen = done > p->first ? (double)(done - p->first) : 0;
+    double left = seen > 0 && done < p->total ? elapsed * (double)(p->total - done) / seen : 0;
     if (elapsed < 2 || left < 1 || left > 359999)
         return length;
     unsigned seconds = (unsigned)left, hours = seconds / 3600;
@@ -153,10 +163,21 @@ static void cut_to_width(char *line) {
     }
 }
 
+/* Work may go on where another run stopped, and a second part of it begin at nothing again: how
+ * long it takes follows from what was seen of it. */
+static void count_from(PareProgress *p, uint64_t done, double time) {
+    if (p->started == 0 || done < p->last) {
+        p->first = done;
+        p->started = time;
+    }
+    p->last = done;
+}
+
 void pare_progress_update(PareProgress *p, uint64_t done, const char *note) {
     if (!p)
         return;
     double time = now();
+    count_from(p, done, time);
     if (time - p->drawn < 0.1)
         return;
     p->drawn = time;

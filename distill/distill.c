@@ -172,7 +172,8 @@ static PareStatus set_evaluation(PareDistill *j) {
         return pare_error_set(j->err, PARE_E_USAGE,
                               "--num-beams and --max-length are for texts that are generated: by "
                               "--method pseudo, or in a validation by bleu or rouge");
-    return PARE_OK;
+    st = pare_evaluate_check(&s->evaluation, &j->weights->description, j->err);
+    return st ? pare_error_prefix(j->err, "validation by %s", pare_score_name(s->metric)) : PARE_OK;
 }
 
 /* How many steps epochs have is known later, from the data. */
@@ -209,6 +210,8 @@ static void set_up(PareDistill *j) {
     s->resume = o->resume;
     s->log = o->log;
     s->warn = o->warn;
+    s->detail = o->detail;
+    s->judged = o->judged;
     s->talk = o->talk;
     s->log_gradients = o->log_gradients;
     s->progress = o->progress;

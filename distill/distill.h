@@ -59,7 +59,8 @@ typedef struct {
     const char *state; /* NULL: OUT.training */
     bool resume;
     size_t threads;
-    PareTrainTalk log, warn;
+    PareTrainTalk log, warn, detail; /* as PareTrainSetup */
+    PareTrainJudged judged;
     void *talk;
     bool log_gradients;
     PareProgress *(*progress)(const char *what, uint64_t total);
@@ -76,6 +77,8 @@ typedef struct {
     PareScoreKind metric;
 } PareDistillResult;
 
+/* Whether a log at `path` would be a file that the run reads or writes, which is refused. */
+PareStatus pare_distill_check_log(const PareDistillOptions *o, const char *path, PareError *err);
 /* Refuses options that contradict each other, and models and data that do not fit; then trains and
  * writes the output, whole or not at all. The checkpoint is removed once the output is there.
  * `force` replaces an existing output, and a checkpoint that is not resumed. */

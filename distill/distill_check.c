@@ -89,30 +89,56 @@ static PareStatus set_paths(PareDistill *j) {
     return j->state && j->pseudo ? PARE_OK : pare_memory_error(j->err, "paths");
 }
 
+typedef struct {
+    const char *option, *path; /* NULL: none */
+} NamedFile;
+
+enum { FILES = 10, WRITTEN = 7 }; /* from WRITTEN on they are written */
+
+static void list_files(const PareDistill *j, NamedFile out[FILES]) {
+    const PareDistillOptions *o = j->o;
+    const NamedFile files[FILES] = {
+        {"--student", o->student},
+        {"--teacher", o->teacher},
+        {"--encoder", o->encoder},
+        {"--decoder", o->decoder},
+        {"--student-config", o->student_config},
+        {"--data", o->data},
+        {"--validation", o->validation},
+        {"--output", o->output},
+        {"--checkpoint", j->state},
+        {"--pseudo-labels", o->methods & PARE_METHOD_PSEUDO ? j->pseudo : NULL}};
+    memcpy(out, files, sizeof files);
+}
+
+static PareStatus check_two(NamedFile a, NamedFile b, PareError *err) {
+    if (!a.path || !b.path || (strcmp(a.path, b.path) != 0 && !pare_file_same(a.path, b.path)))
+        return PARE_OK;
+    return pare_error_set(err, PARE_E_USAGE, "%s and %s name the same file: %s", a.option, b.option,
+                          b.path);
+}
+
 /* What is written must be nothing that is read, nor anything else that is written. */
 static PareStatus check_distinct(const PareDistill *j) {
-    const PareDistillOptions *o = j->o;
-    const struct {
-        const char *option, *path;
-    } files[] = {{"--student", o->student},
-                 {"--teacher", o->teacher},
-                 {"--encoder", o->encoder},
-                 {"--decoder", o->decoder},
-                 {"--student-config", o->student_config},
-                 {"--data", o->data},
-                 {"--validation", o->validation},
-                 {"--output", o->output},
-                 {"--checkpoint", j->state},
-                 {"--pseudo-labels", o->methods & PARE_METHOD_PSEUDO ? j->pseudo : NULL}};
-    enum { FILES = sizeof files / sizeof *files, WRITTEN = 7 };
+    NamedFile files[FILES];
+    PareStatus st = PARE_OK;
+    list_files(j, files);
     for (size_t i = WRITTEN; i < FILES; i++)
-        for (size_t k = 0; k < i; k++)
-            if (files[i].path && files[k].path &&
-                (strcmp(files[i].path, files[k].path) == 0 ||
-                 pare_file_same(files[i].path, files[k].path)))
-                return pare_error_set(j->err, PARE_E_USAGE, "%s and %s name the same file: %s",
-                                      files[k].option, files[i].option, files[i].path);
-    return PARE_OK;
+        for (size_t k = 0; k < i && !st; k++)
+            st = check_two(files[k], files[i], j->err);
+    return st;
+}
+
+PareStatus pare_distill_check_log(const PareDistillOptions *o, const char *path, PareError *err) {
+    PareDistill j = {.o = o, .err = err, .arena = pare_arena_create(0)};
+    NamedFile files[FILES];
+    PareStatus st = j.arena ? set_paths(&j) : pare_memory_error(err, "paths");
+    if (!st)
+        list_files(&j, files);
+    for (size_t i = 0; i < FILES && !st; i++)
+        st = check_two((NamedFile){"--log-json", path}, files[i], err);
+    pare_arena_destroy(j.arena);
+    return st;
 }
 
 /* The output's place is tried now, and not when hours have gone by. */
@@ -177,6 +203,19 @@ static PareStatus check_vocabularies(const PareDistill *j) {
     return PARE_OK;
 }
 
+/* The teacher reads the student's token types; a model without any reads one, 0. */
+static PareStatus check_types(const PareDistill *j) {
+    const PareStack *a = j->planned.stacks, *b = pare_model_description(j->teacher)->stacks;
+    PareStackIndex first = a[PARE_ENCODER].present ? PARE_ENCODER : PARE_DECODER;
+    uint32_t ours = a[first].types, theirs = b[first].types ? b[first].types : 1;
+    if (ours <= theirs)
+        return PARE_OK;
+    return pare_error_set(j->err, PARE_E_USAGE,
+                          "%s has %u token types and %s has %u; a teacher must know all that its "
+                          "student reads",
+                          name_student(j), ours, j->o->teacher, b[first].types);
+}
+
 /* Scores can be compared when they are about the same things. */
 static PareStatus check_scores(const PareDistill *j) {
     const PareDescription *a = &j->planned, *b = pare_model_description(j->teacher);
@@ -208,5 +247,7 @@ PareStatus pare_distill_check_pair(const PareDistill *j) {
     }
     PareStatus st = (j->o->methods & PARE_METHOD_KD) ? check_scores(j) : PARE_OK;
     bool learns = j->o->methods & (PARE_METHOD_KD | PARE_METHOD_PSEUDO);
-    return st || !learns ? st : check_vocabularies(j);
+    if (!st && learns)
+        st = check_vocabularies(j);
+    return st || !learns ? st : check_types(j);
 }

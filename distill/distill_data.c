@@ -12,7 +12,25 @@ typedef struct {
     const PareTokenizer *tokenizer;
     bool unlabelled;
     uint64_t limit;
+    size_t source_positions, target_positions; /* as PareExamplesOptions */
 } Source;
+
+static size_t positions_of(const PareStack *s) {
+    return s->present && s->position == PARE_POSITION_TABLE ? s->positions : 0;
+}
+
+/* The teacher reads the training inputs as well, and with kd the targets. */
+static void limit_to_teacher(const PareDistill *j, Source *source) {
+    const PareStack *stacks = j->teacher ? pare_model_description(j->teacher)->stacks : NULL;
+    bool kd = j->o->methods & PARE_METHOD_KD;
+    if (!kd && !(j->o->methods & PARE_METHOD_PSEUDO))
+        return;
+    source->source_positions =
+        positions_of(&stacks[stacks[PARE_ENCODER].present ? PARE_ENCODER : PARE_DECODER]);
+    if (kd)
+        source->target_positions =
+            positions_of(&stacks[stacks[PARE_DECODER].present ? PARE_DECODER : PARE_ENCODER]);
+}
 
 static PareStatus open_examples(const PareDistill *j, const Source *source, PareExamples **out) {
     const PareDistillOptions *o = j->o;
@@ -23,11 +41,14 @@ static PareStatus open_examples(const PareDistill *j, const Source *source, Pare
                                    .tokenizer = source->tokenizer,
                                    .max_source = o->max_source,
                                    .max_target = o->max_target,
+                                   .source_positions = source->source_positions,
+                                   .target_positions = source->target_positions,
                                    .truncate = o->truncate,
                                    .block = o->block,
                                    .decoder_start = j->generation.decoder_start,
                                    .pad = j->generation.pad,
                                    .unlabelled = source->unlabelled,
+                                   .no_empty = true,
                                    .limit = source->limit};
     PareStatus st = PARE_OK;
     if (j->task == PARE_EXAMPLES_CLASSIFICATION)
@@ -81,6 +102,7 @@ static PareStatus take_pseudo_labels(PareDistill *j) {
     PareExamples *pseudo = NULL;
     Source source = {
         .path = j->pseudo, .format = {.format = PARE_DATA_JSONL}, .tokenizer = j->tokenizer};
+    limit_to_teacher(j, &source);
     PareStatus st = open_examples(j, &source, &pseudo);
     if (st)
         return st;
@@ -92,15 +114,19 @@ static PareStatus take_pseudo_labels(PareDistill *j) {
     return PARE_OK;
 }
 
+static ParePseudoJob pseudo_job(const PareDistill *j) {
+    return (ParePseudoJob){.teacher = j->teacher,
+                           .examples = j->examples,
+                           .generation = &j->writing,
+                           .path = j->pseudo,
+                           .threads = j->o->threads,
+                           .progress = j->o->progress};
+}
+
 PareStatus pare_distill_pseudo_labels(PareDistill *j) {
     if (!(j->o->methods & PARE_METHOD_PSEUDO))
         return PARE_OK;
-    ParePseudoJob job = {.teacher = j->teacher,
-                         .examples = j->examples,
-                         .generation = &j->writing,
-                         .path = j->pseudo,
-                         .threads = j->o->threads,
-                         .progress = j->o->progress};
+    ParePseudoJob job = pseudo_job(j);
     PareStatus st = pare_pseudo_make(&job, j->err);
     return st ? st : take_pseudo_labels(j);
 }
@@ -109,7 +135,8 @@ PareStatus pare_distill_pseudo_labels(PareDistill *j) {
 
 static PareStatus open_validation(PareDistill *j) {
     const PareDistillOptions *o = j->o;
-    Source source = {o->validation, o->format, j->tokenizer, false, o->limit};
+    Source source = {
+        .path = o->validation, .format = o->format, .tokenizer = j->tokenizer, .limit = o->limit};
     if (!o->validation)
         return PARE_OK;
     PareStatus st = open_examples(j, &source, &j->validation);
@@ -170,12 +197,33 @@ static void apply_generation(const PareDistillOptions *o, PareGeneration *g) {
     }
 }
 
-static PareStatus check_pseudo_task(const PareDistill *j) {
-    if (!(j->o->methods & PARE_METHOD_PSEUDO) || j->task == PARE_EXAMPLES_SEQ2SEQ)
+static PareStatus check_pseudo(const PareDistill *j) {
+    ParePseudoJob job = pseudo_job(j);
+    if (!(j->o->methods & PARE_METHOD_PSEUDO))
         return PARE_OK;
-    return pare_error_set(j->err, PARE_E_USAGE,
-                          "pseudo-labels are texts; for other tasks --method kd learns from the "
-                          "teacher");
+    if (j->task != PARE_EXAMPLES_SEQ2SEQ)
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "pseudo-labels are texts; for other tasks --method kd learns from "
+                              "the teacher");
+    PareStatus st = pare_pseudo_check(&job, j->err);
+    return st ? pare_error_prefix(j->err, "pseudo-labels of %s", j->o->teacher) : PARE_OK;
+}
+
+/* A length that would be ignored is a mistake of the user's. */
+static PareStatus check_lengths(const PareDistill *j) {
+    const PareStack *stacks = j->weights->description.stacks;
+    const char *student = pare_file_path(pare_model_file(j->like));
+    if (j->o->block && j->task != PARE_EXAMPLES_LM)
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "--block is for language models, which read windows of text; %s is "
+                              "none",
+                              student);
+    if (j->o->max_target && !(stacks[PARE_ENCODER].present && stacks[PARE_DECODER].present))
+        return pare_error_set(j->err, PARE_E_USAGE,
+                              "--max-target is for encoder-decoders; %s is none, and --max-source "
+                              "limits what it reads",
+                              student);
+    return PARE_OK;
 }
 
 /* A teacher can take the place of labels, and write targets; but what a decoder is to read, or
@@ -199,10 +247,17 @@ PareStatus pare_distill_open_data(PareDistill *j) {
     if (!st)
         st = pare_model_data_task(j->like, &j->weights->description, &j->task, j->err);
     if (!st)
-        st = check_pseudo_task(j);
+        st = check_lengths(j);
+    if (!st)
+        st = check_pseudo(j);
     if (!st) /* the smaller one first: what is wrong with it is soon known */
         st = open_validation(j);
-    const Source source = {o->data, o->format, j->tokenizer, needs_no_targets(j), o->limit};
+    Source source = {.path = o->data,
+                     .format = o->format,
+                     .tokenizer = j->tokenizer,
+                     .unlabelled = needs_no_targets(j),
+                     .limit = o->limit};
+    limit_to_teacher(j, &source);
     if (!st)
         st = check_tokenizers(j, &source);
     if (!st)

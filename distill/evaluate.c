@@ -314,10 +314,21 @@ static PareStatus write_texts(const PareEvaluation *e, PareScores *out, PareErro
     return st;
 }
 
+/* -- all of it -- */
+
+static bool has_texts(const PareEvaluation *e) {
+    return e->generate && e->task == PARE_EXAMPLES_SEQ2SEQ && e->references &&
+           e->references->count == pare_examples_count(e->examples) && e->tokenizer;
+}
+
+PareStatus pare_evaluate_check(const PareEvaluation *e, const PareDescription *d, PareError *err) {
+    if (!e->examples || !has_texts(e))
+        return PARE_OK;
+    return pare_session_check_generation(d, e->generation, GENERATE_BATCH, err);
+}
+
 PareStatus pare_evaluate(const PareEvaluation *e, PareScores *out, PareError *err) {
     *out = (PareScores){0};
     PareStatus st = judge(e, out, err);
-    bool texts = e->generate && e->task == PARE_EXAMPLES_SEQ2SEQ && e->references &&
-                 e->references->count == pare_examples_count(e->examples) && e->tokenizer;
-    return st || !texts ? st : write_texts(e, out, err);
+    return st || !has_texts(e) ? st : write_texts(e, out, err);
 }

@@ -57,6 +57,9 @@ typedef struct {
     PareProgress *progress; /* counts examples: those judged, then those written */
 } PareEvaluation;
 
+/* Whether a model of this description can write the texts that are asked for (model may be NULL):
+ * to be known before it is trained. */
+PareStatus pare_evaluate_check(const PareEvaluation *e, const PareDescription *d, PareError *err);
 PareStatus pare_evaluate(const PareEvaluation *e, PareScores *out, PareError *err);
 
 #endif

@@ -274,6 +274,11 @@ static PareStatus make_shared(Maker *m, size_t done) {
 
 /* -- all of it -- */
 
+PareStatus pare_pseudo_check(const ParePseudoJob *job, PareError *err) {
+    return pare_session_check_generation(pare_model_description(job->teacher), job->generation,
+                                         BATCH, err);
+}
+
 static PareStatus make_all(Maker *m, size_t done) {
     const ParePseudoJob *job = m->job;
     PareStatus st = pare_session_create(job->teacher, job->threads, &m->session, m->err);

@@ -26,6 +26,8 @@ typedef struct {
     PareProgress *(*progress)(const char *what, uint64_t total);
 } ParePseudoJob;
 
+/* Whether the teacher can write by these settings; `examples` may be NULL. */
+PareStatus pare_pseudo_check(const ParePseudoJob *job, PareError *err);
 /* Makes what is missing of the file. Every rank takes a part. */
 PareStatus pare_pseudo_make(const ParePseudoJob *job, PareError *err);
 #endif

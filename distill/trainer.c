@@ -182,15 +182,13 @@ static PareStatus judge(PareTrainer *t) {
     return PARE_OK;
 }
 
+/* The evaluation that is pending. */
 static PareStatus evaluate(PareTrainer *t) {
-    if (!t->s->evaluation.examples)
-        return PARE_OK;
-    t->at.pending = true;
     PareStatus st = with_kept(t, judge);
     if (st)
         return st;
     t->at.pending = false;
-    pare_trainer_log_scores(t, &t->result->scores);
+    pare_trainer_tell_scores(t);
     return PARE_OK;
 }
 
@@ -215,7 +213,10 @@ static bool save(PareTrainer *t) {
         pare_trainer_warn(t, text);
     }
     t->err = err;
-    return !failed && t->s->state;
+    if (failed || !t->s->state)
+        return false;
+    pare_trainer_tell_saved(t);
+    return true;
 }
 
 /* A step may leave parameters that are no numbers, which the next one would stumble over; they must
@@ -236,15 +237,21 @@ static bool due(const PareTrainer *t, uint64_t every, bool epoch_ended) {
     return every ? t->at.step % every == 0 : epoch_ended;
 }
 
+/* An evaluation may take long, and whatever ends the run in it must not cost the training before:
+ * a checkpoint that is due is written first, and knows what is pending. */
 static PareStatus after_step(PareTrainer *t, bool epoch_ended) {
     PareStatus st = PARE_OK;
     bool last = t->at.step == t->total;
-    bool judging = last || due(t, t->s->evaluate_every, epoch_ended);
     bool saving = last || due(t, t->s->save_every, epoch_ended);
-    if (judging || saving)
+    t->at.pending =
+        t->s->evaluation.examples && (last || due(t, t->s->evaluate_every, epoch_ended));
+    if (t->at.pending || saving)
         st = check_parameters(t);
-    if (!st && judging)
-        st = evaluate(t);
+    if (!st && saving)
+        save(t);
+    if (st || !t->at.pending)
+        return st;
+    st = evaluate(t);
     if (!st && saving)
         save(t);
     return st;
@@ -287,7 +294,12 @@ static PareStatus stop(PareTrainer *t) {
 }
 
 static PareStatus loop(PareTrainer *t) {
-    PareStatus st = t->at.pending ? evaluate(t) : PARE_OK;
+    PareStatus st = PARE_OK;
+    if (t->at.pending) { /* in the run before this one */
+        st = evaluate(t);
+        if (!st)
+            save(t);
+    }
     while (!st && t->at.step < t->total && !patience_ends(t)) {
         st = interrupted_anywhere(t, pare_interrupted());
         if (!st)
@@ -320,8 +332,11 @@ PareStatus pare_train(const PareTrainSetup *setup, PareTrainResult *out, PareErr
         st = pare_schedule_check(&own.schedule, err);
     if (!st)
         st = pare_trainer_resume(&t);
+    if (!st)
+        pare_trainer_tell_plan(&t);
     if (!st && own.progress && pare_ranks_rank() == 0)
         t.progress = own.progress("training", t.total);
+    pare_progress_update(t.progress, t.at.step, NULL); /* what is left is reckoned from here */
     if (!st)
         st = loop(&t);
     if (!st)

@@ -13,8 +13,20 @@
 #include "learn/objective.h"
 #include "learn/weights.h"
 
-/* Called with one line (without line end) for the log, or with a warning. */
+/* Called with one line (without line end): for the log, a warning, or a detail. */
 typedef void (*PareTrainTalk)(void *context, const char *line);
+
+/* What an evaluation came to. */
+typedef struct {
+    uint64_t step, steps; /* of the run */
+    PareScores scores;
+    PareScoreKind metric; /* that picks the best */
+    bool has_best;        /* this one included */
+    double best;
+    uint64_t best_step;
+} PareTrainJudgement;
+
+typedef void (*PareTrainJudged)(void *context, const PareTrainJudgement *j);
 
 typedef struct {
     PareWeights *weights;    /* trained in place */
@@ -43,7 +55,8 @@ typedef struct {
     bool resume;          /* go on where the checkpoint stands, if there is one */
     const char *settings; /* JSON object of what a resumed run must have, too */
 
-    PareTrainTalk log, warn; /* JSON lines; may be NULL */
+    PareTrainTalk log, warn, detail; /* log: JSON lines; any may be NULL */
+    PareTrainJudged judged;          /* may be NULL */
     void *talk;
     bool log_gradients; /* the first step's norms of every tensor */
     PareProgress *(*progress)(const char *what, uint64_t total); /* NULL: none is shown */

@@ -54,9 +54,12 @@ PareStatus pare_trainer_resume(PareTrainer *t);
 
 /* -- trainer_log.c -- */
 void pare_trainer_log_step(PareTrainer *t, const PareStepReport *r);
-void pare_trainer_log_scores(PareTrainer *t, const PareScores *s);
+void pare_trainer_tell_scores(PareTrainer *t); /* of the last evaluation; to the user, too */
 void pare_trainer_log_gradients(PareTrainer *t);
 void pare_trainer_warn(PareTrainer *t, const char *text);
+/* What is going to be done, and where it is saved, for those who want to know more. */
+void pare_trainer_tell_plan(PareTrainer *t);
+void pare_trainer_tell_saved(PareTrainer *t);
 
 double pare_trainer_clock(void); /* seconds, for differences */
 

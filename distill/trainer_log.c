@@ -51,7 +51,7 @@ void pare_trainer_log_step(PareTrainer *t, const PareStepReport *r) {
     send(t);
 }
 
-void pare_trainer_log_scores(PareTrainer *t, const PareScores *s) {
+static void log_scores(PareTrainer *t, const PareScores *s) {
     begin(t);
     pare_buffer_puts(&t->line, ",\"validation\":{");
     const char *comma = "";
@@ -86,6 +86,43 @@ void pare_trainer_log_gradients(PareTrainer *t) {
     }
     pare_buffer_puts(&t->line, "}");
     send(t);
+}
+
+/* The scores in the log, and for the user. */
+void pare_trainer_tell_scores(PareTrainer *t) {
+    PareTrainJudgement j = {.step = t->at.step,
+                            .steps = t->total,
+                            .scores = t->result->scores,
+                            .metric = t->s->metric,
+                            .has_best = t->at.has_best,
+                            .best = t->at.best,
+                            .best_step = t->at.best_step};
+    log_scores(t, &j.scores);
+    if (t->s->judged && pare_ranks_rank() == 0)
+        t->s->judged(t->s->talk, &j);
+}
+
+static void tell_detail(PareTrainer *t) {
+    if (t->s->detail && pare_ranks_rank() == 0 && !t->line.failed)
+        t->s->detail(t->s->talk, t->line.data);
+}
+
+void pare_trainer_tell_plan(PareTrainer *t) {
+    pare_buffer_clear(&t->line);
+    pare_buffer_printf(&t->line, "%llu steps, %zu examples, %llu of %zu parameters are trained",
+                       (unsigned long long)t->total, pare_examples_count(t->s->examples),
+                       (unsigned long long)pare_param_groups_trained(t->s->groups),
+                       t->s->weights->count);
+    if (t->at.step)
+        pare_buffer_printf(&t->line, "; goes on behind step %llu", (unsigned long long)t->at.step);
+    tell_detail(t);
+}
+
+void pare_trainer_tell_saved(PareTrainer *t) {
+    pare_buffer_clear(&t->line);
+    pare_buffer_printf(&t->line, "step %llu: saved in %s%s", (unsigned long long)t->at.step,
+                       t->s->state, t->at.pending ? ", the evaluation is still to come" : "");
+    tell_detail(t);
 }
 
 void pare_trainer_warn(PareTrainer *t, const char *text) {

@@ -47,11 +47,14 @@ typedef struct {
     const char *const *labels;      /* CLASSIFICATION: the names, description->head.labels of them,
                                        NULL where there is none; or NULL: numbers only */
     size_t max_source, max_target;  /* ids; 0: what the positions of the model allow */
-    bool truncate;                  /* cut what is longer, instead of refusing it */
-    size_t block;                   /* LM: ids of a window of text; 0: max_source or positions */
+    /* Of another model that reads the same (0: no limit): as if they were this one's. */
+    size_t source_positions, target_positions;
+    bool truncate;              /* cut what is longer, instead of refusing it */
+    size_t block;               /* LM: ids of a window of text; 0: max_source or positions */
     int32_t decoder_start, pad; /* what the decoder reads first, and for a label of -100; -1: not
                                    set */
     bool unlabelled;            /* rows without label or target are taken as they are */
+    bool no_empty;              /* of those too a row without any text is refused */
     uint64_t limit;             /* only so many rows; 0: all */
     const char *folder;         /* of the temporary file, where $TMPDIR is not set; NULL: /tmp */
     PareProgress *progress;

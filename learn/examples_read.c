@@ -17,6 +17,7 @@ typedef struct {
     int32_t label;
     float value;
     size_t line;
+    size_t positions;                  /* of the first stack; 0: any */
     size_t source_limit, target_limit; /* 0: none */
     const PareStack *first, *top;
     bool pair; /* an encoder and a decoder */
@@ -75,11 +76,19 @@ static PareStatus needs_tokenizer(Reader *r) {
                           "the model has no tokenizer; expected JSON lines with input_ids");
 }
 
+/* Special tokens alone teach nothing. Of two texts one may be missing. */
+static bool has_no_text(const Reader *r, const PareDataRow *row) {
+    bool needed = !r->o->unlabelled || r->o->no_empty;
+    return needed && row->text_size == 0 && row->text_b_size == 0;
+}
+
 static PareStatus encode_source(Reader *r, const PareDataRow *row) {
     PareText text = {row->text, row->text_size}, second = {row->text_b, row->text_b_size};
     size_t limit = r->o->truncate ? r->source_limit : 0;
     if (!row->text)
         return pare_error_set(r->err, PARE_E_FORMAT, "there is neither a text nor input_ids");
+    if (has_no_text(r, row))
+        return pare_error_set(r->err, PARE_E_FORMAT, "the text is empty");
     if (!r->o->tokenizer)
         return needs_tokenizer(r);
     if (!row->text_b)
@@ -235,6 +244,8 @@ static PareStatus read_target(Reader *r, const PareDataRow *row) {
         shift_left(&r->targets);
         return status;
     }
+    if (text.size == 0 && !r->o->unlabelled) /* the end token alone */
+        return pare_error_set(r->err, PARE_E_FORMAT, "the target is empty");
     if (!r->o->tokenizer)
         return needs_tokenizer(r);
     return pare_encode_text(r->o->tokenizer, PARE_SIDE_TARGET, text, limit, &r->cut, &r->targets,
@@ -430,7 +441,6 @@ static PareStatus check_task(const Reader *r) {
 
 /* Whether rows of text are cut to windows, and into how long ones. */
 static PareStatus set_block(Reader *r) {
-    size_t positions = positions_of(r->first);
     if (r->o->block)
         r->source_limit = r->o->block;
     if (!is_causal(r))
@@ -443,11 +453,11 @@ static PareStatus set_block(Reader *r) {
         return pare_error_set(r->err, PARE_E_USAGE,
                               "the model has no limit of positions; expected the length of the "
                               "windows of text (--block)");
-    if (r->source_limit < 2 || (positions && r->source_limit > positions))
+    if (r->source_limit < 2 || (r->positions && r->source_limit > r->positions))
         return pare_error_set(r->err, PARE_E_USAGE,
-                              "windows of %zu ids: expected at least 2, and no more than the model "
-                              "has positions (%zu; 0: any)",
-                              r->source_limit, positions);
+                              "windows of %zu ids: expected at least 2, and no more than there are "
+                              "positions (%zu; 0: any)",
+                              r->source_limit, r->positions);
     return PARE_OK;
 }
 
@@ -457,8 +467,10 @@ static PareStatus setup(Reader *r) {
     r->pair = encoder && decoder;
     r->first = &d->stacks[encoder ? PARE_ENCODER : PARE_DECODER];
     r->top = &d->stacks[decoder ? PARE_DECODER : PARE_ENCODER];
-    r->source_limit = smaller(r->o->max_source, positions_of(r->first));
-    r->target_limit = smaller(r->o->max_target, positions_of(r->top));
+    r->positions = smaller(positions_of(r->first), r->o->source_positions);
+    r->source_limit = smaller(r->o->max_source, r->positions);
+    r->target_limit = smaller(positions_of(r->top), r->o->target_positions);
+    r->target_limit = smaller(r->o->max_target, r->target_limit);
     return check_task(r);
 }
 

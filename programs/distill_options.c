@@ -64,7 +64,7 @@ static void model_options(PareDistillCommand *c, PareCliTable *t) {
                "with --decoder: the student is an encoder-decoder with the encoder of M"),
         STRING("decoder", &o->decoder, "M.pare", NULL,
                "and the only stack of M as its decoder, with new cross-attention"),
-        CHOICE("share", &c->share, "none|embeddings|layers", NULL,
+        CHOICE("share", &c->share, "none|embeddings|layers", &c->given.share,
                "what the two have in common: the encoder's token table, or all but "
                "cross-attention"),
         NUMBER("decoder-start", &c->decoder_start, 0, INT32_MAX, NULL,
@@ -342,6 +342,8 @@ static PareStatus check_rest(const PareDistillCommand *c, PareError *err) {
          "expected less than 1"},
         {c->given.keep && !c->o.validation, "--keep needs a --validation file to choose by"},
         {c->o.log_gradients && !c->log_path, "--log-gradients needs --log-json FILE"},
+        {c->given.share && !c->o.encoder && !c->o.decoder,
+         "--share is for --encoder and --decoder"},
         {c->given.embeddings && !c->o.fresh && !c->o.student_config,
          "--embeddings is for --fresh and --student-config"},
         {c->columns && c->format != PARE_DATA_AUTO && c->format != PARE_DATA_TSV,

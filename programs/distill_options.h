@@ -29,7 +29,7 @@ typedef struct {
     struct {
         bool method, steps, epochs, batch_tokens, rate, beta1, beta2, eps, momentum, nesterov;
         bool relative_step, scale_parameter, schedule, warmup, min_rate, label_weight, soft_weight;
-        bool temperature, keep, train_encoder, embeddings;
+        bool temperature, keep, train_encoder, embeddings, share;
     } given;
 } PareDistillCommand;
 

@@ -14,7 +14,8 @@
 typedef struct {
     PareDistillCommand command;
     FILE *log;
-    bool fresh; /* what an earlier run left in the log goes with our first line */
+    bool fresh;      /* what an earlier run left in the log goes with our first line */
+    bool made, used; /* there was no log before; it has a line */
 } Job;
 
 /* -- the log -- */
@@ -26,6 +27,7 @@ static void write_log(void *context, const char *line) {
     if (job->fresh && ftruncate(fileno(job->log), 0) != 0)
         pare_log_warn("%s: %s", job->command.log_path, strerror(errno));
     job->fresh = false;
+    job->used = true;
     fprintf(job->log, "%s\n", line);
 }
 
@@ -34,25 +36,34 @@ static void warn(void *context, const char *line) {
     pare_log_warn("%s", line);
 }
 
-/* The name of the option whose file the log would destroy; NULL: none. */
-static const char *log_victim(const PareDistillOptions *o, const char *path) {
-    const struct {
-        const char *option, *path;
-    } files[] = {{"student", o->student},
-                 {"teacher", o->teacher},
-                 {"encoder", o->encoder},
-                 {"decoder", o->decoder},
-                 {"student-config", o->student_config},
-                 {"output", o->output},
-                 {"data", o->data},
-                 {"validation", o->validation},
-                 {"pseudo-labels", o->pseudo.path},
-                 {"checkpoint", o->state}};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        if (files[i].path &&
-            (strcmp(files[i].path, path) == 0 || pare_file_same(files[i].path, path)))
-            return files[i].option;
-    return NULL;
+static void tell(void *context, const char *line) {
+    (void)context;
+    pare_log_info("%s", line);
+}
+
+/* "step 20 of 60: bleu 31.4159, the best so far", and for --verbose the other scores. */
+static void tell_scores(void *context, const PareTrainJudgement *r) {
+    const Job *job = context;
+    const PareScores *s = &r->scores;
+    PareBuffer text = {0};
+    const char *comma = ";";
+    pare_buffer_printf(&text, "step %llu of %llu: %s %.4f", (unsigned long long)r->step,
+                       (unsigned long long)r->steps, pare_score_name(r->metric),
+                       s->value[r->metric]);
+    if (r->has_best && r->best_step == r->step)
+        pare_buffer_puts(&text, ", the best so far");
+    else if (r->has_best)
+        pare_buffer_printf(&text, " (best: %.4f at step %llu)", r->best,
+                           (unsigned long long)r->best_step);
+    for (int i = 0; i < PARE_SCORE_COUNT && job->command.common.verbose; i++)
+        if (s->has[i] && i != (int)r->metric) {
+            pare_buffer_printf(&text, "%s %s %.4f", comma, pare_score_name((PareScoreKind)i),
+                               s->value[i]);
+            comma = ",";
+        }
+    if (!text.failed)
+        pare_log_note("%s", text.data);
+    pare_buffer_free(&text);
 }
 
 /* An earlier log is added to when the run is gone on with, and otherwise kept, unless --force. */
@@ -61,30 +72,37 @@ static PareStatus open_log(Job *job, PareError *err) {
     const char *path = job->command.log_path;
     o->log = write_log;
     o->warn = warn;
+    o->detail = tell;
+    o->judged = tell_scores;
     o->talk = job;
     if (!path || pare_ranks_rank() != 0)
         return PARE_OK;
-    const char *victim = log_victim(o, path);
-    if (victim)
-        return pare_error_set(err, PARE_E_USAGE, "--log-json and --%s name the same file: %s",
-                              victim, path);
-    if (!o->resume && !o->force && pare_file_exists(path))
+    PareStatus st = pare_distill_check_log(o, path, err);
+    if (st)
+        return st;
+    bool exists = pare_file_exists(path);
+    if (exists && !o->resume && !o->force)
         return pare_error_set(err, PARE_E_IO,
                               "%s: exists already; --force replaces it, --resume adds to it", path);
     job->fresh = !o->resume;
+    job->made = !exists;
     job->log = fopen(path, "a");
     if (!job->log)
         return pare_error_set(err, PARE_E_IO, "%s: cannot be written: %s", path, strerror(errno));
     setvbuf(job->log, NULL, _IOLBF, 0);
-    return PARE_OK;
+    /* Now that it exists it is known by any way of writing its path. */
+    return pare_distill_check_log(o, path, err);
 }
 
-/* A log that is not whole fails a run that went well otherwise: its output is there. */
+/* A log that is not whole fails a run that went well otherwise: its output is there. The empty one
+ * of a run that was refused would stand in the way of the next. */
 static PareStatus close_log(Job *job, PareStatus st, PareError *err) {
     if (!job->log)
         return st;
     bool failed = ferror(job->log) != 0;
     failed = fclose(job->log) != 0 || failed;
+    if (st && job->made && !job->used)
+        unlink(job->command.log_path);
     if (failed && !st)
         return pare_error_set(err, PARE_E_IO, "%s: the log could not be written whole; %s was",
                               job->command.log_path, job->command.o.output);

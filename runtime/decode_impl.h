@@ -53,4 +53,16 @@ bool pare_decoder_log_softmax(float *row, size_t n);
 PareStatus pare_decoder_greedy(PareDecoder *d, PareHypothesis *hypotheses, PareGenerated *out);
 PareStatus pare_decoder_beam(PareDecoder *d, PareHypothesis *prompts, PareGenerated *out);
 
+/* What settings ask of a model (decode_check.c): whatever the prompts are, */
+PareStatus pare_decoder_check_settings(const PareDescription *d, const PareGeneration *g,
+                                       PareError *err);
+/* what an encoder-decoder's decoder begins with, */
+PareStatus pare_decoder_start_token(const PareDescription *d, const PareGeneration *g, int32_t *out,
+                                    PareError *err);
+/* the longest text behind a prompt, prompt included, */
+PareStatus pare_decoder_limit(const PareDescription *d, const PareGeneration *g, size_t prompt,
+                              size_t *out, PareError *err);
+/* and slots of the cache, which are counted in 32 bits. */
+PareStatus pare_decoder_check_slots(size_t slots, PareError *err);
+
 #endif

@@ -119,35 +119,13 @@ PareStatus pare_decoder_step(PareDecoder *d, PareHypothesis **hypotheses, size_t
 /* -- starting -- */
 
 static PareStatus find_limits(PareDecoder *d, const PareSequence *sequences) {
-    size_t positions = pare_session_max_positions(d->s, true);
     for (size_t i = 0; i < d->sentences; i++) {
         d->prompt[i] = d->encoded ? 1 : sequences[i].count;
-        size_t limit = pare_generation_limit(d->g, d->prompt[i], positions);
-        if (limit <= d->prompt[i])
-            return d->run.status = pare_error_set(
-                       d->run.err, PARE_E_FORMAT,
-                       "input %zu: the prompt has %zu tokens, so max_length %zu leaves none to "
-                       "generate",
-                       i + 1, d->prompt[i], limit);
-        if (positions && limit > positions + 1)
-            return d->run.status = pare_error_set(
-                       d->run.err, PARE_E_FORMAT,
-                       "max_length %zu is more than the decoder's %zu positions", limit, positions);
-        d->limits[i] = limit;
-        d->limit = limit > d->limit ? limit : d->limit;
+        if (pare_decoder_limit(d->s->transformer.d, d->g, d->prompt[i], &d->limits[i], d->run.err))
+            return d->run.status = pare_error_prefix(d->run.err, "input %zu", i + 1);
+        d->limit = d->limits[i] > d->limit ? d->limits[i] : d->limit;
     }
     return PARE_OK;
-}
-
-static PareStatus start_token(PareDecoder *d, int32_t *out) {
-    const PareGeneration *g = d->g;
-    *out = g->decoder_start >= 0 ? g->decoder_start : g->bos;
-    if (*out >= 0 && (size_t)*out < d->vocabulary)
-        return PARE_OK;
-    return d->run.status = pare_error_set(
-               d->run.err, PARE_E_FORMAT,
-               "decoder_start_token_id is %s; an encoder-decoder needs one within its vocabulary",
-               *out < 0 ? "not set" : "too large");
 }
 
 static PareStatus encode(PareDecoder *d, const PareSequence *sequences) {
@@ -162,7 +140,9 @@ static PareStatus encode(PareDecoder *d, const PareSequence *sequences) {
 static PareStatus prefill(PareDecoder *d, const PareSequence *sequences, PareHypothesis *h) {
     size_t total = 0, at = 0;
     int32_t start = 0;
-    if (d->encoded && start_token(d, &start))
+    if (d->encoded)
+        d->run.status = pare_decoder_start_token(d->s->transformer.d, d->g, &start, d->run.err);
+    if (d->run.status)
         return d->run.status;
     for (size_t i = 0; i < d->sentences; i++)
         total += d->prompt[i];
@@ -212,9 +192,8 @@ PareStatus pare_decoder_start(PareDecoder *d, PareSession *s, const PareSequence
         st = find_limits(d, sequences);
     for (size_t i = 0; i < count; i++)
         slots += d->prompt[i] + (d->limits[i] - d->prompt[i]) * beams;
-    if (!st && slots > INT32_MAX)
-        st = pare_error_set(err, PARE_E_UNSUPPORTED,
-                            "%zu positions to decode at once; use a smaller --batch-size", slots);
+    if (!st)
+        st = pare_decoder_check_slots(slots, err);
     if (!st)
         st = allocate_cache(d, slots);
     return st ? st : prefill(d, sequences, hypotheses);
@@ -230,44 +209,9 @@ PareStatus pare_decoder_store(PareDecoder *d, const int32_t *ids, size_t count, 
     return PARE_OK;
 }
 
-/* Ids that a setting would write or forbid must exist. End tokens that do not exist never come,
- * which is what they mean. */
-static PareStatus check_vocabulary(const PareGeneration *g, size_t vocabulary, PareError *err) {
-    const struct {
-        const char *name;
-        int32_t id;
-    } forced[] = {{"forced_bos_token_id", g->forced_bos}, {"forced_eos_token_id", g->forced_eos}};
-    const char *name = NULL;
-    int32_t id = -1;
-    for (size_t i = 0; i < 2; i++)
-        if (forced[i].id >= 0 && (size_t)forced[i].id >= vocabulary) {
-            name = forced[i].name;
-            id = forced[i].id;
-        }
-    for (uint32_t w = 0; w < g->bad_word_count; w++)
-        for (uint32_t i = 0; i < g->bad_words[w].count; i++)
-            if (g->bad_words[w].ids[i] < 0 || (size_t)g->bad_words[w].ids[i] >= vocabulary) {
-                name = "bad_words_ids";
-                id = g->bad_words[w].ids[i];
-            }
-    if (!name)
-        return PARE_OK;
-    return pare_error_set(err, PARE_E_FORMAT,
-                          "generation settings: %s holds the id %d; the decoder's vocabulary has "
-                          "%zu",
-                          name, id, vocabulary);
-}
-
 PareStatus pare_session_generate(PareSession *s, const PareSequence *sequences, size_t count,
                                  const PareGeneration *g, PareGenerated *out, PareError *err) {
-    PareStatus st = pare_generation_check(g, "generation settings", err);
-    if (!st && s->transformer.d->head.kind != PARE_HEAD_LM)
-        st = pare_error_set(err, PARE_E_UNSUPPORTED,
-                            "the model has no language-model head, so it cannot generate");
-    if (!st && !s->transformer.d->stacks[PARE_DECODER].present)
-        st = pare_error_set(err, PARE_E_UNSUPPORTED, "the model has no decoder to generate with");
-    if (!st)
-        st = check_vocabulary(g, s->transformer.d->stacks[PARE_DECODER].vocabulary, err);
+    PareStatus st = pare_decoder_check_settings(s->transformer.d, g, err);
     for (size_t i = 0; i < count && !st; i++) {
         char what[64];
         snprintf(what, sizeof what, "input %zu", i + 1);

@@ -50,6 +50,11 @@ PareStatus pare_session_run(PareSession *s, const PareSequence *sequences, size_
 PareStatus pare_session_nll(PareSession *s, const PareSequence *sequences, size_t count,
                             const int32_t *targets, double *nll, PareError *err);
 
+/* Whether a model of this description can generate for `count` inputs at once by these settings:
+ * what pare_session_generate refuses before it decodes, except for what depends on inputs. */
+PareStatus pare_session_check_generation(const PareDescription *d, const PareGeneration *g,
+                                         size_t count, PareError *err);
+
 /* One generated text. */
 typedef struct {
     const int32_t *ids; /* with the prompt or the decoder's start token, and the end token */

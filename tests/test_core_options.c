@@ -1,9 +1,11 @@
 /* Command lines, messages, numbers and patterns. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -255,6 +257,7 @@ static void messages_go_to_stderr(void **state) {
     for (int level = PARE_LOG_QUIET; level <= PARE_LOG_VERBOSE; level++) {
         pare_log_set_level((PareLogLevel)level);
         pare_log_warn("w%d", level);
+        pare_log_note("n%d", level);
         pare_log_info("i%d", level);
     }
     int first = pare_log_fail(&usage), second = pare_log_fail(&limit);
@@ -267,11 +270,48 @@ static void messages_go_to_stderr(void **state) {
     assert_int_equal(first, 2);
     assert_int_equal(second, 3);
     assert_string_equal(printed, "pare-test: warning: w1\n"
+                                 "pare-test: n1\n"
                                  "pare-test: warning: w2\n"
+                                 "pare-test: n2\n"
                                  "pare-test: i2\n"
                                  "pare-test: bad ?[31m?? name ? \xC3\xA4\n"
                                  "Try 'pare-test --help'.\n"
                                  "pare-test: too far\n");
+}
+
+/* Work that goes on where another run stopped, and then counts from the beginning again. The line
+ * is read from a terminal of our own. */
+static void progress_counts_what_it_sees(void **state) {
+    (void)state;
+    char text[4096];
+    int saved = dup(STDERR_FILENO), terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    if (terminal < 0 || grantpt(terminal) || unlockpt(terminal))
+        skip();
+    int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    assert_true(saved >= 0 && end >= 0);
+    setenv("TERM", "xterm", 1);
+    dup2(end, STDERR_FILENO);
+    PareProgress *p = pare_progress_start("work", 1000);
+    pare_progress_update(p, 900, NULL);
+    sleep(2);
+    usleep(100000);
+    pare_progress_update(p, 950, NULL); /* 50 in 2.1 seconds, and 50 are left */
+    pare_progress_update(p, 3, NULL);
+    usleep(150000);
+    pare_progress_update(p, 4, NULL); /* nothing is known of this part yet */
+    pare_progress_finish(p);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(end);
+    size_t size = 0;
+    for (ssize_t n; (n = read(terminal, text + size, sizeof text - 1 - size)) > 0;)
+        size += (size_t)n; /* until nobody is left who writes */
+    close(terminal);
+    text[size] = '\0';
+    assert_non_null(p);
+    assert_non_null(strstr(text, "work:  90 % of 1000\033"));
+    assert_non_null(strstr(text, "work:  95 % of 1000, 00:0"));
+    assert_non_null(strstr(text, "work:   0 % of 1000\033"));
 }
 
 /* ---- Numbers and patterns ------------------------------------------------------------------ */
@@ -402,6 +442,7 @@ int main(void) {
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(help_is_complete),
         cmocka_unit_test(messages_go_to_stderr),
+        cmocka_unit_test(progress_counts_what_it_sees),
         cmocka_unit_test(integers_are_strict),
         cmocka_unit_test(decimals_are_strict),
         cmocka_unit_test(patterns_match),

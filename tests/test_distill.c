@@ -19,9 +19,9 @@ enum { PATH_SIZE = 512 };
 static char folder[256];
 
 static const char *in_folder(const char *name) {
-    static char paths[8][PATH_SIZE];
+    static char paths[32][PATH_SIZE]; /* as many as a test may hold at once */
     static unsigned next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 32];
     snprintf(path, PATH_SIZE, "%s/%s", folder, name);
     return path;
 }
@@ -117,6 +117,68 @@ static void memory_of_pseudo_labels(void **state) {
     fail_everywhere(&o);
 }
 
+/* -- a teacher that reads less than its student -- */
+
+enum { LONG = 70 };
+
+/* Two short rows, and one that is longer than the positions of the model "bart". */
+static void write_long_data(size_t source, size_t target) {
+    char text[4096] = "{\"input_ids\":[5,6,2],\"labels\":[9,2]}\n"
+                      "{\"input_ids\":[8,2],\"labels\":[7,2]}\n{\"input_ids\":[";
+    size_t used = strlen(text);
+    for (size_t i = 0; i < source; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s5", i ? "," : "");
+    used += (size_t)snprintf(text + used, sizeof text - used, "],\"labels\":[");
+    for (size_t i = 0; i < target; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s6", i ? "," : "");
+    snprintf(text + used, sizeof text - used, "]}\n");
+    write_text("data.jsonl", text);
+}
+
+static void expect_refused(const PareDistillOptions *o, const char *message) {
+    PareDistillResult result;
+    PareError err = {0};
+    PareStatus st = pare_distill(o, &result, &err);
+    if (!st || !strstr(err.message, message))
+        fail_msg("found %d \"%s\", expected \"%s\"", (int)st, err.message, message);
+    assert_false(pare_file_exists(in_folder("out.pare.pseudo.jsonl")));
+    expect_nothing_left(o);
+}
+
+static void teacher_of_fewer_positions(void **state) {
+    (void)state;
+    convert("t5", "student.pare");
+    convert("bart", "teacher.pare");
+    PareDistillOptions o = short_run();
+    PareDistillResult result;
+    PareError err = {0};
+    o.student = in_folder("student.pare");
+    o.teacher = in_folder("teacher.pare");
+    o.data = in_folder("data.jsonl");
+    o.methods = PARE_METHOD_KD;
+    unlink(in_folder("out.pare.pseudo.jsonl")); /* of another test */
+    unlink(in_folder("out.pare.pseudo.jsonl.provenance.json"));
+    write_long_data(LONG, 2);
+    expect_refused(&o, "line 3: the input has 70 tokens; expected at most 64");
+    write_long_data(3, LONG);
+    expect_refused(&o, "line 3: the target has 70 tokens; expected at most 64");
+    o.truncate = true;
+    assert_int_equal(pare_distill(&o, &result, &err), PARE_OK);
+    unlink(o.output);
+    /* What a teacher is to decode is refused before any of it is decoded. */
+    o.truncate = false;
+    o.methods = PARE_METHOD_PSEUDO;
+    o.max_length = 6;
+    write_long_data(LONG, 2);
+    expect_refused(&o, "line 3: the input has 70 tokens; expected at most 64");
+    /* Without it the student has no limit. */
+    o.methods = PARE_METHOD_FINETUNE;
+    o.teacher = NULL;
+    o.max_length = 0;
+    assert_int_equal(pare_distill(&o, &result, &err), PARE_OK);
+    unlink(o.output);
+}
+
 static int make_folder(void **state) {
     const char *root = getenv("TMPDIR");
     (void)state;
@@ -138,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_of_a_distillation),
         cmocka_unit_test(memory_of_pseudo_labels),
+        cmocka_unit_test(teacher_of_fewer_positions),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -421,6 +421,75 @@ static void test_refused_options(void **state) {
     pare_tokenizer_free(t);
 }
 
+/* What a second model reads as well must fit into its positions, too. */
+static void test_limits_of_another_model(void **state) {
+    (void)state;
+    PareDescription d = pair_of_stacks(), one = language_model();
+    PareTokenizer *t = tokenizer(TOKENIZERS "bpe", &hints_plain_bpe);
+    PareExamplesOptions o = options(PARE_EXAMPLES_SEQ2SEQ, &d);
+    o.source_positions = 3;
+    o.target_positions = 2;
+    write_file("{\"input_ids\":[4,5,6,7],\"labels\":[7,8]}");
+    assert_refused(&o, "line 1: the input has 4 tokens; expected at most 3");
+    write_file("{\"input_ids\":[4,5,6],\"labels\":[7,8,9]}");
+    assert_refused(&o, "line 1: the target has 3 tokens; expected at most 2");
+    o.truncate = true;
+    ASSERT_EXAMPLES(&o, "{\"input_ids\":[4,5,6,7],\"labels\":[7,8,9]}\n",
+                    "1 ids:4,5,6 decoder:2,7 targets:7,8");
+    o.max_source = 2; /* the smallest of all counts */
+    o.target_positions = 100;
+    ASSERT_EXAMPLES(&o, "{\"input_ids\":[4,5,6,7],\"labels\":[1,2,3,4,5,6,7]}\n",
+                    "1 ids:4,5 decoder:2,1,2,3,4,5 targets:1,2,3,4,5,6");
+    o = options(PARE_EXAMPLES_LM, &one);
+    o.tokenizer = t;
+    o.source_positions = 4;
+    o.block = 5;
+    write_file("some text");
+    assert_refused(&o, "windows of 5 ids: expected at least 2, and no more than there are "
+                       "positions (4; 0: any)");
+    o.block = 0;
+    PareExamples *x = open_data(&o, "some text that is longer than that\n");
+    assert_int_equal(pare_examples_get(x, 0).sequence.count, 4);
+    pare_examples_close(x);
+    pare_tokenizer_free(t);
+}
+
+/* Nothing can be learned from nothing; where no label is needed, blank lines may be. */
+static void test_empty_texts(void **state) {
+    (void)state;
+    PareTokenizer *one = tokenizer(TOKENIZERS "wordpiece", &hints_wordpiece);
+    PareTokenizer *two = tokenizer(TOKENIZERS "pair", &hints_pair);
+    PareDescription d = classifier(2), both = pair_of_stacks();
+    both.stacks[PARE_ENCODER] = both.stacks[PARE_DECODER] = stack(5000, 0, 0);
+    PareExamplesOptions o = options(PARE_EXAMPLES_CLASSIFICATION, &d);
+    o.tokenizer = one;
+    write_file("text\tlabel\na\t1\n \t1\n");
+    assert_refused(&o, "line 3: the text is empty");
+    write_file("text\ttext_b\tlabel\n\tb\t1\n\t\t1\n"); /* one of two may be missing */
+    assert_refused(&o, "line 3: the text is empty");
+    o.data.format = PARE_DATA_TEXT;
+    o.unlabelled = true;
+    PareExamples *x = open_data(&o, "a\n\nb\n");
+    assert_int_equal(pare_examples_count(x), 3);
+    pare_examples_close(x);
+    o.no_empty = true;
+    assert_refused(&o, "line 2: the text is empty");
+    o = options(PARE_EXAMPLES_SEQ2SEQ, &both);
+    o.tokenizer = two;
+    write_file("source\ttarget\na\tb\na\t\n");
+    assert_refused(&o, "line 3: the target is empty");
+    write_file("source\ttarget\n\tb\n");
+    assert_refused(&o, "line 2: the text is empty");
+    write_file("{\"source\":\"a\",\"target\":\" \"}");
+    assert_refused(&o, "line 1: the target is empty");
+    o.unlabelled = o.no_empty = true; /* such targets are not read */
+    x = open_data(&o, "source\ttarget\na\tb\na\t\n");
+    assert_int_equal(pare_examples_count(x), 2);
+    pare_examples_close(x);
+    pare_tokenizer_free(one);
+    pare_tokenizer_free(two);
+}
+
 /* ---- The cache ------------------------------------------------------------------------------- */
 
 static size_t files_in(const char *name) {
@@ -570,13 +639,22 @@ static void test_stopped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_classification), cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_regression),     cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_windows_of_ids), cmocka_unit_test(test_windows_of_text),
-        cmocka_unit_test(test_pairs_of_ids),   cmocka_unit_test(test_pairs_of_texts),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_refused_options),
-        cmocka_unit_test(test_many_examples),  cmocka_unit_test(test_digest),
-        cmocka_unit_test(test_bad_luck),       cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_classification),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_regression),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_windows_of_ids),
+        cmocka_unit_test(test_windows_of_text),
+        cmocka_unit_test(test_pairs_of_ids),
+        cmocka_unit_test(test_pairs_of_texts),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_limits_of_another_model),
+        cmocka_unit_test(test_empty_texts),
+        cmocka_unit_test(test_many_examples),
+        cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_bad_luck),
+        cmocka_unit_test(test_stopped),
     };
     folder = getenv("TMPDIR");
     folder = folder ? folder : "/tmp";

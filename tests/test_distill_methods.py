@@ -4,10 +4,14 @@ and the student goes on through the other programs."""
 
 import json
 import math
+import os
+import pty
 import shutil
+import struct
+import subprocess
 
-from distill_common import (check, convert, exists, finish, lines, make_data, path, read, run,
-                            scores, steps, succeeds)
+from distill_common import (FOLDER, check, command, convert, exists, finish, lines, make_data, path,
+                            read, run, scores, steps, succeeds)
 
 WORDS = ["--teacher", "words.pare", "--data", "words.tsv"]
 INTENT = ["--teacher", "intent.pare", "--data", "intent.tsv"]
@@ -111,6 +115,24 @@ def check_both():
     falls("both", 0.8)
 
 
+def check_generation():
+    """Texts are written late: what cannot be written is known before the first step."""
+    for length in 1, 100000:
+        log = f"length{length}.log"
+        refused = run("pare-distill", "--student", "words.pare", "--data", "words.tsv", "--steps",
+                      2, "--validation", "wordsdev.tsv", "--max-length", length, "-o", "other.pare",
+                      "--log-json", log)
+        check(f"generation: a length of {length} is refused", refused.returncode == 1 and
+              "validation by bleu: " in refused.stderr, refused.stderr)
+        check(f"generation: {length} before it trains", not steps(log))
+    refused = run("pare-distill", "--method", "pseudo", *WORDS, "--layers", "enc=3,dec=1",
+                  "--max-length", 1, "-o", "other.pare")
+    check("generation: pseudo-labels are refused", refused.returncode == 1 and
+          "pseudo-labels of words.pare: " in refused.stderr, refused.stderr)
+    check("generation: and leave no file", not exists("other.pare.pseudo.jsonl") and
+          not exists("other.pare.pseudo.jsonl.provenance.json"))
+
+
 def check_noise():
     distill("noise", "--method", "sft", *WORDS, "--layers", "enc=2,dec=2", "--steps", 70, "--lr",
             2e-3, "--layerdrop", 0.1, "--quant-noise", 0.5, "--quant-activations",
@@ -169,6 +191,66 @@ def check_intent_kd():
           refused.stderr, refused.stderr)
 
 
+# ---- A value instead of a label ----------------------------------------------------------------
+
+def make_regressor(out):
+    """The sample that classifies, with one score that is zero at first."""
+    shutil.copytree("samples/command-intent", path(out))
+    with open(path(f"{out}/model.safetensors"), "rb") as f:
+        data = f.read()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:begin])
+    blobs, at = [], 0
+    for name in (n for n in header if n != "__metadata__"):
+        old = header[name]["data_offsets"]
+        blob = data[begin + old[0] : begin + old[1]]
+        if name.startswith("classifier."):
+            header[name]["shape"][0] = 1
+            blob = bytes(4 * math.prod(header[name]["shape"]))
+        blobs.append(blob)
+        header[name]["data_offsets"] = [at, at + len(blob)]
+        at += len(blob)
+    text = json.dumps(header).encode()
+    with open(path(f"{out}/model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    with open(path(f"{out}/config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config.update(id2label={"0": "words"}, label2id={"words": 0})
+    with open(path(f"{out}/config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+
+
+def make_values(name, out):
+    """Rows of a text and a tenth of the number of its label."""
+    with open(path(name), encoding="utf-8") as f:
+        rows = [line.rstrip("\n").split("\t") for line in f][1:]
+    with open(path(out), "w", encoding="utf-8") as f:
+        f.write("sentence\tlabel\n" + "".join(f"{t}\t{int(v) / 10}\n" for t, v in rows))
+
+
+def check_regression():
+    make_regressor("regressor")
+    convert(path("regressor"), "regressor.pare")
+    make_values("intent.tsv", "values.tsv")
+    make_values("intentdev.tsv", "valuesdev.tsv")
+    options = ["--data", "values.tsv", "--validation", "valuesdev.tsv", "--steps", 60, "--lr", 1e-3]
+    distill("value", "--student", "regressor.pare", "--metric", "pearson", *options)
+    falls("value", 0.5)
+    last = scores("value.log")[-1]
+    check("value: correlations", last["pearson"] > 0.8 and last["spearman"] > 0.8, last)
+    check("value: no accuracy", "accuracy" not in last and
+          all("accuracy" not in s for s in steps("value.log")))
+    distill("value-kd", "--method", "kd", "--teacher", "value.pare", "--layers", "0+2",
+            "--hidden-weight", 0.1, *options)
+    falls("value-kd", 0.5)
+    check("value-kd: correlation", scores("value-kd.log")[-1]["pearson"] > 0.8,
+          scores("value-kd.log"))
+    refused = run("pare-distill", "--student", "regressor.pare", "--metric", "accuracy", *options,
+                  "-o", "other.pare")
+    check("value: accuracy is refused", refused.returncode == 2 and
+          "--metric accuracy: cannot be had" in refused.stderr, refused.stderr)
+
+
 def check_tokenizers():
     """Two words of the vocabulary change places: the same ids no longer mean the same."""
     shutil.copytree("samples/command-intent", path("swapped"))
@@ -183,6 +265,51 @@ def check_tokenizers():
                   "intent.pare", "--data", "intent.tsv", "-o", "other.pare")
     check("a teacher with another tokenizer is refused", refused.returncode == 2 and
           "give different token ids" in refused.stderr, refused.stderr)
+
+
+EVALUATIONS = ["--student", "intent-sft.pare", "--data", "intent.tsv", "--validation",
+               "intentdev.tsv", "--lr", 0, "--eval-every", 4, "--steps", 8]
+NOTES = ["pare-distill: step 4 of 8: accuracy {0}, the best so far",
+         "pare-distill: step 8 of 8: accuracy {0} (best: {0} at step 4)"]
+
+
+def check_notes():
+    """Scores are told as they come. With a rate of zero the first one stays the best."""
+    result = succeeds("notes: trains", "pare-distill", *EVALUATIONS, "-o", "notes.pare",
+                      "--log-json", "notes.log")
+    accuracy = f"{scores('notes.log')[0]['accuracy']:.4f}"
+    check("notes: a line an evaluation", result.stderr.splitlines() ==
+          [n.format(accuracy) for n in NOTES], result.stderr)
+    quiet = succeeds("notes: trains quietly", "pare-distill", *EVALUATIONS, "-o", "notes.pare",
+                     "-fq")
+    check("notes: --quiet says nothing", quiet.stderr + quiet.stdout == "", quiet.stderr)
+    more = succeeds("notes: trains and says more", "pare-distill", *EVALUATIONS, "-o", "notes.pare",
+                    "-fv").stderr
+    check("notes: --verbose has every metric", all(f", {name} " in more or f"; {name} " in more
+          for name in ("loss", "f1", "matthews")) and accuracy in more, more)
+    check("notes: --verbose says how much is trained and where it is saved",
+          "8 steps" in more and "notes.pare.training" in more, more)
+
+
+def check_terminal():
+    """Notes and the progress line do not get into each other's way."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(command("pare-distill", *EVALUATIONS, "-o", "notes.pare", "-f"),
+                               cwd=FOLDER, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=end, env={**os.environ, "TERM": "xterm"})
+    os.close(end)
+    text = b""
+    try:
+        while part := os.read(terminal, 4096):
+            text += part
+    except OSError: # how a terminal says that nobody writes any more
+        pass
+    os.close(terminal)
+    check("terminal: trains", process.wait() == 0, text)
+    seen = [line.split("\r\x1b[K")[-1] for line in text.decode().split("\r\n")]
+    check("terminal: progress is shown", "training: " in text.decode(), text)
+    check("terminal: lines stand alone", seen[-1] == "" and len(seen) == 3 and all(
+          s.startswith(n.split("{")[0]) for s, n in zip(seen, NOTES)), seen)
 
 
 def check_patience():
@@ -205,10 +332,14 @@ check_sft()
 check_kd()
 check_pseudo()
 check_both()
+check_generation()
 check_noise()
 check_optimizers()
 check_intent()
 check_intent_kd()
+check_regression()
 check_tokenizers()
+check_notes()
+check_terminal()
 check_patience()
 finish()

@@ -5,6 +5,7 @@ A run is killed, interrupted in training and in an evaluation, and left without 
 checkpoint; the same command with --resume must end with the bytes of the run that nothing stopped.
 """
 
+import os
 import resource
 import signal
 import subprocess
@@ -158,6 +159,32 @@ def check_evaluation():
     check("the same scores", scores("eval.a.pare.log") == scores("eval.b.pare.log")[-2:])
 
 
+def check_killed_in_evaluation():
+    """A checkpoint that is due is written before the evaluation, which may be long, and after."""
+    options = [*WORDS, "--steps", 20, "--validation", "dev.tsv", "--metric", "bleu", "--eval-every",
+               10, "--save-every", 10, "--patience", 5, "--average", 0.8]
+    whole(options, "ek.a.pare")
+    for _ in range(3): # a busy machine may look too late
+        if exists("ek.b.pare.training"):
+            os.remove(path("ek.b.pare.training"))
+        killed = Stopped(options, "ek.b.pare", signal.SIGKILL,
+                         lambda log: exists("ek.b.pare.training"))
+        if killed.code and not scores("ek.b.pare.log"):
+            break
+        options = [*options, "--force"] if "--force" not in options else options
+    check("killed in the evaluation", killed.code == -signal.SIGKILL and
+          not scores("ek.b.pare.log"), killed.code)
+    check("the checkpoint was there before", exists("ek.b.pare.training"))
+    check("all that was trained is in the log",
+          [s["step"] for s in steps("ek.b.pare.log")] == list(range(1, 11)))
+    resume("goes on after a kill in an evaluation", options, "ek.b.pare")
+    same("killed in an evaluation and gone on", "ek.a.pare", "ek.b.pare")
+    check("no step was done twice",
+          [s["step"] for s in steps("ek.b.pare.log")] == list(range(1, 21)))
+    check("the scores of a run that nothing stopped",
+          scores("ek.a.pare.log") == scores("ek.b.pare.log"))
+
+
 # ---- No room -----------------------------------------------------------------------------------
 
 def check_full():
@@ -204,6 +231,7 @@ check_recomputed()
 check_killed()
 check_interrupted()
 check_evaluation()
+check_killed_in_evaluation()
 check_full()
 check_nothing_left()
 finish()

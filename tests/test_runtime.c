@@ -418,6 +418,9 @@ static void refused(PareSession *s, const Input *in, const PareGeneration *g, co
         print_error("\"%s\" instead of \"%s\"\n", err.message, words);
     assert_int_not_equal(st, PARE_OK);
     assert_non_null(strstr(err.message, words));
+    err = (PareError){0}; /* known beforehand as well */
+    assert_int_equal(pare_session_check_generation(s->transformer.d, g, COUNT, &err), st);
+    assert_non_null(strstr(err.message, words));
 }
 
 static void test_hostile_settings(void **state) {
@@ -453,6 +456,7 @@ static void test_hostile_settings(void **state) {
     g = good, g.max_new_tokens = 0, g.max_length = 1;
     refused(s, &in, &g, "max_length 1");
     g = good, g.eos = (PareIdList){ids, 2}, g.min_length = 5; /* an id that cannot come: no end */
+    ok(pare_session_check_generation(pare_model_description(m), &g, COUNT, &err), &err);
     ok(pare_session_generate(s, in.q, COUNT, &g, out, &err), &err);
     pare_session_destroy(s);
     pare_model_close(m);
@@ -481,6 +485,11 @@ static void test_long_limit(void **state) {
     g.eos = (PareIdList){0};
     ok(pare_session_generate(s, in.q, 1, &g, out, &err), &err);
     assert_int_equal(out[0].count, 301);
+    g.max_new_tokens = 1 << 30;
+    assert_int_equal(pare_session_check_generation(pare_model_description(m), &g, 2, &err),
+                     PARE_E_UNSUPPORTED); /* places of keys are counted in 32 bits */
+    assert_non_null(strstr(err.message, "positions to decode at once"));
+    g.max_new_tokens = 300;
     PareSession *knows;
     PareGenerated expected;
     ok(pare_session_create(m, 1, &knows, &err), &err);

@@ -34,12 +34,24 @@ of intent.pare good.tsv --validation label.tsv
 of intent.pare texts.txt
 of words.pare texts.txt
 of intent.pare empty.tsv
+printf 'source\ttarget\n12\t\n' >blank.tsv
+of words.pare blank.tsv
+printf 'source\ttarget\n\ttwelve\n' >blank.tsv
+of words.pare blank.tsv
+printf 'sentence\tlabel\nwake me up\t2\n\t3\n' >blank.tsv
+of intent.pare blank.tsv
+of intent.pare good.tsv --validation blank.tsv
+printf 'wake me up\n\nlights off\n' >blank.tsv
+of intent.pare blank.tsv --method kd --teacher intent.pare
 of ids.pare good.tsv
 of ids.pare ids.jsonl
 of intent8.pare good.tsv
 of span.pare ids.jsonl
 of intent.pare good.tsv --max-source 2
 of intent.pare good.tsv --drop-last
+of intent.pare good.tsv --block 8
+of intent.pare good.tsv --max-target 8
+of words.pare words.tsv --block 8
 of intent.pare good.tsv --freeze 'encodr.*'
 of intent.pare good.tsv --freeze '*'
 of intent.pare good.tsv --lr-factor 'head.*'
@@ -50,6 +62,12 @@ of intent.pare good.tsv --metric exactness --validation good.tsv
 of words.pare words.tsv --metric pearson --validation words.tsv
 of words.pare words.tsv --num-beams 2
 of words.pare words.tsv --num-beams 2 --metric loss --validation words.tsv
+of words.pare words.tsv --max-length 100000 --validation words.tsv
+of words.pare words.tsv --max-length 1 --validation words.tsv
+pare-prune words.pare -o words.short --positions 20 -q # and a max_length of 96 of its own
+of words.short words.tsv --validation words.tsv
+of words.short words.tsv --method pseudo --teacher words.short
+of words.pare words.tsv --method pseudo --teacher words.pare --max-length 1
 of intent.pare good.tsv --method kd --teacher words.pare
 of intent.pare good.tsv --method kd --teacher ids.pare
 of intent.cut good.tsv --method kd --teacher intent.pare
@@ -60,6 +78,12 @@ of words.pare words.tsv --method pseudo --teacher intent.pare
 of words.pare words.tsv --method pseudo --teacher words.pare --pseudo-labels words.tsv
 cp words.tsv mine.jsonl
 of words.pare words.tsv --method pseudo --teacher words.pare --pseudo-labels mine.jsonl
+pare-prune words.pare -o words.shorter --positions 1 -q
+of words.pare words.tsv --method kd --teacher words.shorter
+of words.pare words.tsv --method pseudo --teacher words.shorter --max-length 2
+echo '{"encoder": {"types": 4}}' >types.json
+try pare-distill --method kd --teacher intent.pare --student-config types.json --data good.tsv \
+    -o x.pare
 try pare-distill --method sft --teacher words.pare --layers 3 --data words.tsv -o x.pare
 try pare-distill --method sft --teacher words.pare --layers enc=4 --data words.tsv -o x.pare
 try pare-distill --method sft --teacher intent.pare --layers 2+1 --data good.tsv -o x.pare

@@ -34,6 +34,15 @@ with -o x.pare --log-json ./d.jsonl -f
 with -o x.pare --log-json x.pare
 with -o x.pare --log-json old
 with -o x.pare --log-json absent/log
+with -o x.pare --log-json x.pare.training
+with -o x.pare --log-json ./x.pare.training --force
+with -o x.pare --log-json y.training --checkpoint y.training
+with -o x.pare --log-json x.pare.pseudo.jsonl --method pseudo --teacher before.pare
+# A run that is refused leaves no log, which would stand in the way of the next one.
+with -o x.pare --log-json log --freeze nothing
+test ! -e log
+with -o x.pare --log-json old --freeze nothing --force
+cat old
 try pare-distill --student nowhere --data d.jsonl -o x.pare
 try pare-distill --student old --data d.jsonl -o x.pare
 try pare-distill --student m.pare --data nowhere -o x.pare

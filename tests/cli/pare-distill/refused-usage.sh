@@ -53,6 +53,8 @@ with --metric accuracy
 with --patience 2
 with --eval-every 10
 with --keep best
+with --share none
+with --share embeddings
 with --log-gradients
 with --columns source,target --format jsonl
 with --dropout 1.5
