@@ -212,6 +212,8 @@ static PareStatus prepare(ParePrune *p) {
         st = pare_slices_create(p->model, &p->plan, &p->slices, p->err);
     if (!st)
         warn_unshared(p);
+    if (!st)
+        pare_prune_warn_lengths(p);
     return st || !p->o.plan_out ? st : save_plan(p);
 }
 
@@ -300,6 +302,8 @@ static PareStatus make_sections(const ParePrune *p, PareBuffer *metadata, PareBu
     pare_buffer_free(&appended);
     if (!st)
         st = pare_buffer_ok(metadata, "metadata", p->err);
+    if (!st)
+        st = pare_prune_lower_lengths(p, metadata, p->err);
     return st ? st : pare_buffer_ok(tokenizer, "the tokenizer", p->err);
 }
 

@@ -58,6 +58,13 @@ PareStatus pare_prune_size(const ParePrune *p, const PareSlices *s, PareWeightFo
 /* Bytes by which the F32 file grows since tensors that shared their values no longer do. */
 uint64_t pare_prune_unshared(const PareSlices *s);
 
+/* -- prune_lengths.c: lengths of generation beyond the positions that are kept -- */
+
+/* Warns of those that will be lowered. */
+void pare_prune_warn_lengths(const ParePrune *p);
+/* Lowers them in the metadata, which is replaced: in the settings and in the source's. */
+PareStatus pare_prune_lower_lengths(const ParePrune *p, PareBuffer *metadata, PareError *err);
+
 /* -- prune_how.c: what a plan says about its origin -- */
 
 PareStatus pare_prune_tell_how(ParePrune *p);

@@ -4,6 +4,7 @@ what comes after pruning, and what is refused."""
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 
@@ -130,6 +131,39 @@ def encoder_decoder():
     refused("two stacks", "t.pare", "-o", "x.pare", "--heads-list", "0:1")
 
 
+def exported(model, name):
+    folder = "folder-" + model
+    done("export", model, "-o", folder, "--format", "safetensors", "-q", "--force")
+    with open(os.path.join(folder, name)) as f:
+        return json.load(f)
+
+
+def positions():
+    done("convert", os.path.join(ROOT, "samples/number-words"), "-q", "-o", "nw.pare")
+    result = run("prune", "nw.pare", "-o", "np.pare", "--positions", "40")
+    check("shorter lengths are told", "max_length" in result.stderr and "96" in result.stderr and
+          result.returncode == 0, result.stderr)
+    said = done("run", "generate", "np.pare", text="$1,204.50\n")
+    wanted = "one thousand two hundred four dollars and fifty cents\n"
+    check("fewer positions still generate", said == wanted, said)
+    for name in ("config.json", "generation_config.json"):
+        check("max_length of " + name, exported("np.pare", name)["max_length"] == 40)
+    result = run("prune", "nw.pare", "-o", "enough.pare", "--positions", "95")
+    check("what can be met stays", result.stderr == "", result.stderr)
+    check("and is not told", exported("enough.pare", "config.json")["max_length"] == 96)
+
+
+def new_tokens():
+    shutil.copytree(os.path.join(GOLDENS, "gpt2-lm"), "gpt2")
+    with open("gpt2/generation_config.json", "w") as f:
+        json.dump({"eos_token_id": 2, "max_new_tokens": 50}, f)
+    done("convert", "gpt2", "--no-tokenizer", "-q", "-o", "g.pare")
+    result = run("prune", "g.pare", "-o", "gp.pare", "--positions", "16")
+    check("fewer new tokens are told", "max_new_tokens" in result.stderr, result.stderr)
+    done("run", "generate", "gp.pare", "--ids", text='{"input_ids": [5]}\n')
+    check("max_new_tokens", exported("gp.pare", "generation_config.json")["max_new_tokens"] == 16)
+
+
 def bad():
     refused("does not exist", "m.pare", "-o", "x.pare", "--heads-list", "0:4")
     refused("does not exist", "m.pare", "-o", "x.pare", "--drop-layers", "3")
@@ -167,6 +201,8 @@ def main():
         inputs = heads()
         units_and_layers(inputs)
         encoder_decoder()
+        positions()
+        new_tokens()
         bad()
         os.chdir(ROOT)
     harness.finish()
