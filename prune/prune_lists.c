@@ -5,6 +5,7 @@
 #include <string.h>
 
 static const char *const STACKS[PARE_STACKS] = {"enc", "dec"};
+static const char *const STACK_NAMES[PARE_STACKS] = {"encoder", "decoder"};
 
 /* A cursor over one option's text. */
 typedef struct {
@@ -165,7 +166,14 @@ static PareStatus read_layers(Reader *r) {
         memmove(&s->layers[i], &s->layers[i + 1], (s->layer_count - i - 1) * sizeof *s->layers);
         s->layer_count--;
     } while (!st && take(r, ","));
-    return st || *r->at == 0 ? st : refuse(r, "',' was expected");
+    if (!st && *r->at != 0)
+        return refuse(r, "',' was expected");
+    for (int s = 0; s < PARE_STACKS && !st; s++)
+        if (r->plan->stacks[s].layer_count == 0 && r->d->stacks[s].layer_count > 0)
+            return pare_error_set(r->err, PARE_E_USAGE,
+                                  "%s '%s': no layer of the %s would be left; one must stay",
+                                  r->option, r->text, STACK_NAMES[s]);
+    return st;
 }
 
 /* Every attention block that has a multiple of its stack's count of key/value heads left gets so

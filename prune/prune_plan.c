@@ -185,6 +185,9 @@ static PareStatus check_block(const Checker *c, const ParePlannedLayer *l, int s
 static PareStatus check_layers(const Checker *c, const ParePlannedStack *p, int stack) {
     const PareStack *d = &c->d->stacks[stack];
     PareStatus st = PARE_OK;
+    if (p->layer_count == 0 && d->layer_count > 0)
+        return pare_error_set(c->err, PARE_E_FORMAT, "%s: no layer is kept; one must stay",
+                              STACKS[stack]);
     for (uint32_t l = 0; l < p->layer_count && !st; l++) {
         const ParePlannedLayer *layer = &p->layers[l];
         char what[WHAT_SIZE];

@@ -248,5 +248,9 @@ PareStatus pare_prune_plan_read(const PareJson *object, const char *where, const
         st = read_origin(&r, pare_json_get_set(object, "made_by"));
     for (int s = 0; s < PARE_STACKS && !st; s++)
         st = read_stack(&r, pare_json_get_set(object, STACKS[s]), s);
-    return st ? st : pare_prune_plan_check(out, d, err);
+    if (st)
+        return st;
+    if ((st = pare_prune_plan_check(out, d, err)))
+        pare_error_prefix(err, "%s", where);
+    return st;
 }

@@ -169,6 +169,8 @@ def bad():
     refused("does not exist", "m.pare", "-o", "x.pare", "--drop-layers", "3")
     refused("--drop-sublayers", "m.pare", "-o", "x.pare", "--heads-list", "0:0-3")
     refused("named twice", "m.pare", "-o", "x.pare", "--drop-layers", "1,1")
+    for stack, cut in (("m", "0,1,2"), ("t", "dec.0,dec.1,dec.2")):
+        refused("one must stay", stack + ".pare", "-o", "x.pare", "--drop-layers", cut)
     refused("no number 1 to leave out", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
     refused("':' and numbers", "m.pare", "-o", "x.pare", "--ffn-list", "0")
     refused("no multiple", "m.pare", "-o", "x.pare", "--kv-heads", "3")
@@ -188,6 +190,9 @@ def bad():
     plan["encoder"]["layers"][1]["self"]["heads"] = [2, 1]
     json.dump(plan, open("bad.json", "w"))
     refused("must ascend", "m.pare", "-o", "x.pare", "--plan", "bad.json")
+    plan["encoder"]["layers"] = []
+    json.dump(plan, open("bad.json", "w"))
+    refused("bad.json: encoder: no layer is kept", "m.pare", "-o", "x.pare", "--plan", "bad.json")
     json.dump({}, open("bad.json", "w"))
     refused("this is no plan", "m.pare", "-o", "x.pare", "--plan", "bad.json")
 
