@@ -24,8 +24,12 @@ static bool cuts_by_importance(const ParePruneOptions *o) {
 static PareStatus check_options(const ParePruneOptions *o, PareError *err) {
     const PareSelection *s = &o->selection;
     bool lists = o->heads || o->units || o->layers || o->sublayers || o->kv_heads || o->positions;
+    bool cuts = lists || cuts_by_importance(o) || o->vocabulary || o->plan;
     bool measures = !o->importance && (cuts_by_importance(o) || o->importance_out);
     const Rule rules[] = {
+        {o->output && !cuts && !o->plan_out && !o->importance_out,
+         "nothing is to be cut, and the output would be a copy: expected a list, a share above 0%, "
+         "a target or a plan"},
         {o->plan && (lists || cuts_by_importance(o) || o->vocabulary || o->importance_out),
          "--plan says all that is cut; give no other list, share, target or vocabulary with it, "
          "and "

@@ -33,7 +33,7 @@ struct ParePrune {
 
 /* -- prune_lists.c: the lists, and what comes behind selection -- */
 
-/* What names units: heads, units, sublayers, layers. */
+/* What names units: heads, units, sublayers, layers. Refuses positions that cannot be cut. */
 PareStatus pare_prune_read_lists(const ParePruneOptions *o, const PareDescription *d,
                                  ParePrunePlan *plan, PareError *err);
 /* Merged key/value heads and positions; checks the plan. */

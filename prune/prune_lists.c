@@ -203,12 +203,33 @@ static PareStatus merge_kv(const ParePruneOptions *o, const PareDescription *d, 
     return st;
 }
 
+/* As many as there are would be a cut that does nothing. */
+static PareStatus check_positions(const ParePruneOptions *o, const PareDescription *d,
+                                  PareError *err) {
+    uint32_t most = 0;
+    for (int s = 0; s < PARE_STACKS && o->positions; s++) {
+        uint32_t had = d->stacks[s].present ? d->stacks[s].positions : 0;
+        most = had > most ? had : most;
+        if (had && o->positions > had)
+            return pare_error_set(err, PARE_E_USAGE, "--positions %u: the model has %u",
+                                  o->positions, had);
+    }
+    if (o->positions && most == 0)
+        return pare_error_set(err, PARE_E_USAGE,
+                              "--positions %u: the model has no table of positions", o->positions);
+    if (o->positions && o->positions == most)
+        return pare_error_set(err, PARE_E_USAGE,
+                              "--positions %u: the model has no more; expected fewer",
+                              o->positions);
+    return PARE_OK;
+}
+
 PareStatus pare_prune_read_lists(const ParePruneOptions *o, const PareDescription *d,
                                  ParePrunePlan *plan, PareError *err) {
-    PareStatus st = PARE_OK;
+    PareStatus st = check_positions(o, d, err);
     Reader r = {.d = d, .plan = plan, .err = err};
 #define OPTION(name, value) (r.option = (name), r.text = r.at = (value), (value) != NULL)
-    if (OPTION("--heads-list", o->heads))
+    if (!st && OPTION("--heads-list", o->heads))
         st = read_units(&r, PART_NONE, "head");
     if (!st && OPTION("--ffn-list", o->units))
         st = read_units(&r, PART_FFN, "unit");
@@ -226,11 +247,7 @@ PareStatus pare_prune_read_rest(const ParePruneOptions *o, const PareDescription
                                 ParePrunePlan *plan, PareError *err) {
     PareStatus st = o->kv_heads ? merge_kv(o, d, plan, err) : PARE_OK;
     for (int s = 0; s < PARE_STACKS && !st && o->positions; s++)
-        if (d->stacks[s].present && d->stacks[s].positions) {
-            if (o->positions > d->stacks[s].positions)
-                st = pare_error_set(err, PARE_E_USAGE, "--positions %u: the model has %u",
-                                    o->positions, d->stacks[s].positions);
+        if (d->stacks[s].present && d->stacks[s].positions)
             plan->stacks[s].positions = o->positions;
-        }
     return st ? st : pare_prune_plan_check(plan, d, err);
 }

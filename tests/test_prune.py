@@ -164,6 +164,18 @@ def new_tokens():
     check("max_new_tokens", exported("gp.pare", "generation_config.json")["max_new_tokens"] == 16)
 
 
+def nothing_to_do():
+    for options in ([], ["--heads", "0%"], ["--ffn", "0", "--width", "0%"]):
+        refused("nothing is to be cut", "m.pare", "-o", "x.pare", *options)
+        done("prune", "m.pare", "-n", *options)
+    done("prune", "m.pare", "-q", "-o", "same.pare", "--plan-out", "whole.json")
+    done("prune", "m.pare", "-q", "-o", "again.pare", "--plan", "whole.json")
+    done("prune", "m.pare", "-q", "-o", "scored.pare", "--importance-out", "magnitude.json")
+    refused("no table of positions", "t.pare", "-o", "x.pare", "--positions", "5")
+    refused("the model has 64", "m.pare", "-o", "x.pare", "--positions", "65")
+    refused("expected fewer", "m.pare", "-o", "x.pare", "--positions", "64")
+
+
 def bad():
     refused("does not exist", "m.pare", "-o", "x.pare", "--heads-list", "0:4")
     refused("does not exist", "m.pare", "-o", "x.pare", "--drop-layers", "3")
@@ -208,6 +220,7 @@ def main():
         encoder_decoder()
         positions()
         new_tokens()
+        nothing_to_do()
         bad()
         os.chdir(ROOT)
     harness.finish()
