@@ -143,12 +143,18 @@ static PareStatus try_slices(ParePrune *p) {
 
 static PareStatus measure_cost(ParePrune *p) {
     const PareDescription *d = pare_model_description(p->model);
-    if (!p->o.predict && p->o.target_speedup <= 0)
-        return PARE_OK;
     PareProgress *progress = p->o.progress ? p->o.progress("timing", pare_cost_steps(d)) : NULL;
     PareStatus st = pare_cost_measure(d, p->o.format, p->o.threads, progress, &p->cost, p->err);
     pare_progress_finish(progress);
     return st;
+}
+
+/* A target of speed has measured it before. */
+static PareStatus predict(ParePrune *p) {
+    const PareDescription *d = pare_model_description(p->model);
+    bool wanted = p->o.predict == PARE_PREDICT_CUT ? !pare_prune_plan_is_whole(&p->plan, d)
+                                                   : p->o.predict == PARE_PREDICT_YES;
+    return wanted && !p->cost ? measure_cost(p) : PARE_OK;
 }
 
 static PareStatus make_plan(ParePrune *p) {
@@ -167,7 +173,7 @@ static PareStatus make_plan(ParePrune *p) {
         st = size_tokenizer(p);
     if (!st)
         st = pare_ties_read(p->model, p->arena, &p->ties, p->err);
-    if (!st)
+    if (!st && p->o.target_speedup > 0)
         st = measure_cost(p);
     if (!st)
         st = pare_prune_cut(p);
@@ -189,13 +195,14 @@ static PareStatus save_plan(const ParePrune *p) {
 /* Layers or stacks that had the same tensors may have been cut apart by a list. */
 static void warn_unshared(ParePrune *p) {
     uint64_t bytes = pare_prune_unshared(p->slices);
-    char *text = bytes ? pare_arena_printf(p->arena,
-                                           "tensors that shared their values are cut differently "
-                                           "and no longer do: the file is %.1f MB larger for it",
-                                           (double)bytes / 1e6)
-                       : NULL;
-    if (text && p->o.warn)
-        p->o.warn(text);
+    PareBuffer text = {0};
+    pare_buffer_puts(&text, "tensors that shared their values are cut differently and no longer "
+                            "do: the file is ");
+    pare_buffer_put_size(&text, bytes);
+    pare_buffer_puts(&text, " larger for it");
+    if (bytes && !text.failed && p->o.warn)
+        p->o.warn(text.data);
+    pare_buffer_free(&text);
 }
 
 static PareStatus prepare(ParePrune *p) {
@@ -207,10 +214,10 @@ static PareStatus prepare(ParePrune *p) {
         st = read_plan(p);
     if (!st && p->o.plan)
         st = size_tokenizer(p);
-    if (!st && p->o.plan)
-        st = measure_cost(p);
     if (!st && !p->o.plan)
         st = make_plan(p);
+    if (!st)
+        st = predict(p);
     memcpy(p->plan.model_sha256, p->sha256, sizeof p->sha256);
     if (!st)
         st = pare_slices_create(p->model, &p->plan, &p->slices, p->err);

@@ -231,6 +231,35 @@ PareStatus pare_prune_plan_check(const ParePrunePlan *p, const PareDescription *
     return st;
 }
 
+/* -- what keeps everything -- */
+
+static bool is_whole_layer(const ParePlannedLayer *l, const PareLayerShape *shape) {
+    bool whole = kept(&l->ffn, shape->ffn) == shape->ffn;
+    for (int b = 0; b < 2; b++) {
+        const PareAttentionShape *a = block_of(shape, b);
+        whole = whole && kept(&l->heads[b], a->heads) == a->heads &&
+                kept(&l->kv[b], a->kv_heads) == a->kv_heads &&
+                (!l->kv_merged[b] || l->kv_merged[b] == a->kv_heads);
+    }
+    return whole;
+}
+
+static bool is_whole_stack(const ParePlannedStack *p, const PareStack *d) {
+    bool whole = p->layer_count == d->layer_count && kept(&p->width, d->width) == d->width &&
+                 kept(&p->vocabulary, d->vocabulary) == d->vocabulary &&
+                 (!p->positions || p->positions == d->positions);
+    for (uint32_t l = 0; l < d->layer_count && whole; l++)
+        whole = is_whole_layer(&p->layers[l], &d->layers[l]);
+    return whole;
+}
+
+bool pare_prune_plan_is_whole(const ParePrunePlan *p, const PareDescription *d) {
+    bool whole = true;
+    for (int s = 0; s < PARE_STACKS; s++)
+        whole = whole && (!d->stacks[s].present || is_whole_stack(&p->stacks[s], &d->stacks[s]));
+    return whole;
+}
+
 /* -- axes -- */
 
 static const ParePlannedLayer *find_layer(const ParePlannedStack *p, uint32_t layer) {

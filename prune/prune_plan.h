@@ -60,6 +60,8 @@ PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit,
 /* Refuses lists out of range or order, heads that do not divide among key/value heads, and an
  * encoder-decoder whose stacks share a table but keep different rows of it. */
 PareStatus pare_prune_plan_check(const ParePrunePlan *p, const PareDescription *d, PareError *err);
+/* Whether it keeps everything. */
+bool pare_prune_plan_is_whole(const ParePrunePlan *p, const PareDescription *d);
 /* The description of the pruned model; layer arrays in the plan's arena. */
 PareStatus pare_prune_plan_describe(const ParePrunePlan *p, const PareDescription *d,
                                     PareDescription *out, PareError *err);

@@ -187,6 +187,26 @@ def targets():
     check("predicted speed", "predicted speed as int8: " in text)
 
 
+def dry_runs():
+    given = ["m.pare", "--ffn", "50%"]
+    text = done("prune", *given, "-n").stdout
+    check("a dry run predicts", "predicted speed as f32: " in text, text)
+    check("small files in kB", "file: " in text and " kB as f32, " in text, text)
+    text = done("prune", *given, "-n", "--for", "int8").stdout
+    check("in the format of --for", "predicted speed as int8: " in text, text)
+    done("prune", *given, "-q", "-o", "d.pare", "--plan-out", "d.json")
+    cases = (("a plan", True, ["m.pare", "-n", "--plan", "d.json"]),
+             ("--no-predict", False, [*given, "-n", "--no-predict"]),
+             ("a share of nothing", False, ["m.pare", "-n", "--heads", "1%"]),
+             ("--predict of it", True, ["m.pare", "-n", "--heads", "1%", "--predict"]),
+             ("a model is written", False, [*given, "-o", "e.pare"]))
+    for name, wanted, arguments in cases:
+        check("predicted: " + name, ("predicted_speedup" in facts(*arguments)) == wanted)
+    text = done("prune", "m.pare", "-n", "--positions", "40").stdout
+    check("positions are told", "vocabulary 96/96, positions 40/64\n" in text, text)
+    check("and not where they stay", "positions" not in done("prune", *given, "-n").stdout)
+
+
 def shared():
     run("convert", os.path.join(GOLDENS, "bertshare"), "--no-tokenizer", "-q", "-o", "b.pare")
     given = ["b.pare", "--heads", "50%", "--ffn", "50%", "--data", "t.jsonl", "--scope", "global"]
@@ -237,7 +257,7 @@ def ignored():
         "nothing for the target": ["--target-size", "1M", "--ffn", "25%", "--heads", "25%"],
         "contradict each other": ["--target-size", "1M", "--target-speedup", "2x"],
         "expected more than 1": ["--target-speedup", "0.5x"],
-        "--for is for": ["--heads", "25%", "--for", "int8"],
+        "--for is for": ["--heads", "25%", "--for", "int8", "--no-predict"],
         "needs a --vocabulary": ["--vocabulary-size", "50"],
         "--against is for": ["--heads", "25%", "--against", "outputs"],
         "activation and reconstruct": ["--heads", "25%", "--data", "d.jsonl", "--criterion",
@@ -281,8 +301,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_data()
-        for part in (shares, ranked, lists_and_layers, reconstructed, targets, shared, vocabulary,
-                     ignored):
+        for part in (shares, ranked, lists_and_layers, reconstructed, targets, dry_runs, shared,
+                     vocabulary, ignored):
             part()
         os.chdir(ROOT)
     harness.finish()
