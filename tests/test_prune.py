@@ -164,6 +164,49 @@ def new_tokens():
     check("max_new_tokens", exported("gp.pare", "generation_config.json")["max_new_tokens"] == 16)
 
 
+def plan_of(model, *cut):
+    done("prune", model, "-q", "-n", *cut, "--plan-out", "of.json", "--force")
+    return json.load(open("of.json"))
+
+
+def refused_plan(sentence, plan):
+    with open("bad.json", "w") as f:
+        json.dump(plan, f)
+    refused(sentence, "m.pare", "-o", "x.pare", "--plan", "bad.json")
+
+
+def removed_sublayers(inputs):
+    done("prune", "m.pare", "-q", "-o", "gone.pare", "--drop-sublayers", "0.self,2.ffn",
+         "--plan-out", "gone.json")
+    layers = json.load(open("gone.json"))["encoder"]["layers"]
+    wanted = [{"layer": 0, "self": None}, {"layer": 1}, {"layer": 2, "ffn": None}]
+    check("a removed sublayer is null", layers == wanted, str(layers))
+    done("prune", "m.pare", "-q", "-o", "again-gone.pare", "--plan", "gone.json")
+    same = open("gone.pare", "rb").read() == open("again-gone.pare", "rb").read()
+    check("its plan gives the same bytes", same)
+    logits("again-gone.pare", inputs)
+    plan = plan_of("m.pare", "--heads-list", "1:0")
+    layer = plan["encoder"]["layers"][1]
+    layer["self"]["heads"] = []
+    refused_plan('nothing of "self"; "self":null would remove', plan)
+    layer["self"], layer["ffn"] = None, []
+    refused_plan('nothing of "ffn"; "ffn":null would remove', plan)
+    layer["ffn"] = {}
+    refused_plan("must be a list", plan)
+    layer["ffn"], layer["self"] = [1], []
+    refused_plan("must be an object", plan)
+
+
+def whose_plan():
+    plan = plan_of("m.pare", "--heads-list", "0:1")
+    own = plan.pop("model_sha256")
+    refused_plan('"model_sha256" is missing', plan)
+    plan["model_sha256"] = None
+    refused_plan('"model_sha256" is missing', plan)
+    plan["model_sha256"] = "0" * len(own)
+    refused_plan("for another model", plan)
+
+
 def nothing_to_do():
     for options in ([], ["--heads", "0%"], ["--ffn", "0", "--width", "0%"]):
         refused("nothing is to be cut", "m.pare", "-o", "x.pare", *options)
@@ -220,6 +263,8 @@ def main():
         encoder_decoder()
         positions()
         new_tokens()
+        removed_sublayers(inputs)
+        whose_plan()
         nothing_to_do()
         bad()
         os.chdir(ROOT)
