@@ -237,6 +237,22 @@ def vocabulary():
          "--data", "d.jsonl", "--iterations", "2")
 
 
+def other_tasks():
+    cut = ["m.pare", "--heads", "25%", "-o", "other.pare"]
+    refused("list of labels", *cut, "--data", "t.jsonl", "--criterion", "activation", code=1)
+    refused("list of labels", *cut, "--data", "t.jsonl", "--against", "outputs", code=1)
+    refused("list of labels", *cut, "--calibration", "t.jsonl", code=1)
+    run("convert", os.path.join(ROOT, "samples/command-intent"), "-q", "-o", "intent.pare")
+    with open("pairs.tsv", "w") as f:
+        f.write("source\ttarget\nein Haus\ta house\n")
+    refused("a target", "intent.pare", "--heads", "25%", "--calibration", "pairs.tsv", "-o",
+            "other.pare", code=1)
+    with open("texts.tsv", "w") as f:
+        f.write("sentence\nwake me at seven\nplay some music\n")
+    done("prune", "intent.pare", "-q", "--heads", "25%", "--calibration", "texts.tsv", "-o",
+         "texts.pare")
+
+
 def ignored():
     m = ["m.pare", "-n"]
     cases = {
@@ -302,7 +318,7 @@ def main():
         os.chdir(folder)
         write_data()
         for part in (shares, ranked, lists_and_layers, reconstructed, targets, dry_runs, shared,
-                     vocabulary, ignored):
+                     vocabulary, other_tasks, ignored):
             part()
         os.chdir(ROOT)
     harness.finish()
