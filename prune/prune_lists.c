@@ -40,13 +40,14 @@ static bool take(Reader *r, const char *word) {
 static PareStatus number(Reader *r, uint32_t below, const char *what, uint32_t *out) {
     uint64_t value = 0;
     const char *begin = r->at;
-    for (; *r->at >= '0' && *r->at <= '9' && value <= UINT32_MAX; r->at++)
-        value = value * 10 + (uint64_t)(*r->at - '0');
+    for (; *r->at >= '0' && *r->at <= '9'; r->at++)
+        if (value <= UINT32_MAX) /* more digits change nothing */
+            value = value * 10 + (uint64_t)(*r->at - '0');
     if (r->at == begin)
         return refuse(r, "a number was expected");
     if (value >= below)
-        return pare_error_set(r->err, PARE_E_USAGE, "%s '%s': %s %llu does not exist; there are %u",
-                              r->option, r->text, what, (unsigned long long)value, below);
+        return pare_error_set(r->err, PARE_E_USAGE, "%s '%s': %s %.*s does not exist; there are %u",
+                              r->option, r->text, what, (int)(r->at - begin), begin, below);
     *out = (uint32_t)value;
     return PARE_OK;
 }
@@ -91,8 +92,13 @@ static PareKeep *keep_of(const Reader *r, const Place *p, Part part, uint32_t *o
 }
 
 /* "1", "0-63" */
-static PareStatus drop_range(Reader *r, PareKeep *keep, uint32_t of, const char *what) {
+static PareStatus drop_range(Reader *r, PareKeep *keep, uint32_t of, uint32_t layer,
+                             const char *what) {
     uint32_t first, last;
+    const char *said =
+        pare_arena_printf(r->plan->arena, "%s '%s': layer %u: %s", r->option, r->text, layer, what);
+    if (!said)
+        return pare_memory_error(r->err, r->option);
     PareStatus st = number(r, of, what, &first);
     last = first;
     if (!st && take(r, "-"))
@@ -100,7 +106,7 @@ static PareStatus drop_range(Reader *r, PareKeep *keep, uint32_t of, const char 
     if (!st && last < first)
         st = refuse(r, "a range must ascend");
     for (uint32_t u = first; !st && u <= last; u++)
-        st = pare_prune_plan_drop(r->plan, keep, u, of, r->option, r->err);
+        st = pare_prune_plan_drop(r->plan, keep, u, of, said, r->err);
     return st;
 }
 
@@ -119,7 +125,7 @@ static PareStatus read_units(Reader *r, Part part, const char *what) {
         if (!take(r, ":"))
             return refuse(r, "':' and numbers were expected");
         do
-            st = drop_range(r, keep, of, what);
+            st = drop_range(r, keep, of, p.layer, what);
         while (!st && take(r, ","));
         if (!st && !keep->all && keep->count == 0)
             st = pare_error_set(r->err, PARE_E_USAGE,

@@ -15,13 +15,8 @@ static bool measures_data(const ParePrune *p) {
     return p->selects && !p->o.importance && pare_criterion_needs_data(p->o.criterion);
 }
 
-static bool has_loss(PareCriterion c) {
-    return pare_criterion_needs_data(c) && c != PARE_CRITERION_ACTIVATION &&
-           c != PARE_CRITERION_RECONSTRUCT;
-}
-
 static bool wants_labels(const ParePrune *p) {
-    return measures_data(p) && !p->o.own_outputs && has_loss(p->o.criterion);
+    return measures_data(p) && !p->o.own_outputs && pare_criterion_has_loss(p->o.criterion);
 }
 
 /* What --truncate cut must not go unnoticed. */
@@ -235,7 +230,9 @@ static PareStatus first_scores(ParePrune *p) {
         st = check_scored(p, p->o.importance ? p->scores.criterion : p->o.criterion);
     if (st || p->o.importance)
         return st;
-    if (measures_data(p))
+    st = pare_importance_check_head(p->o.criterion, pare_model_description(p->model)->head.kind,
+                                    p->err);
+    if (!st && measures_data(p))
         st = pare_prune_open_data(p);
     if (!st)
         st = load_original(p);

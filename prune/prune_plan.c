@@ -57,6 +57,8 @@ PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit,
     bool found = false;
     if (!left)
         return pare_memory_error(err, what);
+    if (unit >= of)
+        return pare_error_set(err, PARE_E_USAGE, "%s %u: there are %u", what, unit, of);
     for (uint32_t i = 0; i < (keep->all ? of : keep->count); i++) {
         uint32_t number = keep->all ? i : keep->units[i];
         found = found || number == unit;
@@ -64,8 +66,7 @@ PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit,
             left[count++] = number;
     }
     if (!found)
-        return pare_error_set(err, PARE_E_USAGE, "%s: there is no number %u to leave out", what,
-                              unit);
+        return pare_error_set(err, PARE_E_USAGE, "%s %u is named twice", what, unit);
     *keep = (PareKeep){.all = false, .count = count, .units = left};
     return PARE_OK;
 }

@@ -54,7 +54,7 @@ PareStatus pare_prune_plan_whole(const PareDescription *d, PareArena *arena, Par
 /* Keeps exactly these units ([count], copied, ascending and below `of`; refused otherwise). */
 PareStatus pare_prune_plan_keep(ParePrunePlan *p, PareKeep *keep, const uint32_t *units,
                                 uint32_t count, uint32_t of, const char *what, PareError *err);
-/* Leaves one unit of `of` out. */
+/* Leaves one unit of `of` out, which must be there; `what` is said before its number. */
 PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit, uint32_t of,
                                 const char *what, PareError *err);
 /* Refuses lists out of range or order, heads that do not divide among key/value heads, and an

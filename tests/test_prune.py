@@ -226,7 +226,11 @@ def bad():
     refused("named twice", "m.pare", "-o", "x.pare", "--drop-layers", "1,1")
     for stack, cut in (("m", "0,1,2"), ("t", "dec.0,dec.1,dec.2")):
         refused("one must stay", stack + ".pare", "-o", "x.pare", "--drop-layers", cut)
-    refused("no number 1 to leave out", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
+    refused("layer 0: head 1 is named twice", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
+    refused("layer 2: unit 5 is named twice", "m.pare", "-o", "x.pare", "--ffn-list",
+            "0:5;2:4-6,5")
+    refused("unit 99999999999 does not exist", "m.pare", "-o", "x.pare", "--ffn-list",
+            "0:0-99999999999")
     refused("':' and numbers", "m.pare", "-o", "x.pare", "--ffn-list", "0")
     refused("no multiple", "m.pare", "-o", "x.pare", "--kv-heads", "3")
     refused("has no decoder", "m.pare", "-o", "x.pare", "--kv-heads", "dec=1")

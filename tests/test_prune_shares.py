@@ -253,6 +253,23 @@ def other_tasks():
          "texts.pare")
 
 
+def no_loss():
+    for golden, sentence in (("bert-model", "a model without a head has none"),
+                             ("bert-qa", "a span head has none")):
+        run("convert", os.path.join(GOLDENS, golden), "--no-tokenizer", "-q", "-o",
+            golden + ".pare")
+        cut = [golden + ".pare", "-n", "--no-predict", "--heads", "25%", "--data", "d.jsonl"]
+        for more in ([], ["--criterion", "fisher", "--against", "outputs"]):
+            refused(sentence + "; activation, reconstruct, magnitude and random", *cut, *more,
+                    code=1)
+    with open("ids.jsonl", "w") as f:
+        f.writelines(json.dumps({"input_ids": json.loads(line)["input_ids"]}) + "\n"
+                     for line in open("d.jsonl"))
+    for criterion in ("activation", "reconstruct", "magnitude", "random"):
+        done("prune", "bert-qa.pare", "-n", "--no-predict", "--heads", "25%", "--criterion",
+             criterion, "--data", "ids.jsonl")
+
+
 def ignored():
     m = ["m.pare", "-n"]
     cases = {
@@ -318,7 +335,7 @@ def main():
         os.chdir(folder)
         write_data()
         for part in (shares, ranked, lists_and_layers, reconstructed, targets, dry_runs, shared,
-                     vocabulary, other_tasks, ignored):
+                     vocabulary, other_tasks, no_loss, ignored):
             part()
         os.chdir(ROOT)
     harness.finish()
