@@ -103,9 +103,12 @@ static PareStatus choose_vocabulary(ParePrune *p) {
                                .max_size = p->o.vocabulary_size};
     if (!o.path)
         return PARE_OK;
+    double begin = pare_prune_clock();
     o.progress = p->o.progress ? p->o.progress("vocabulary", 0) : NULL;
     PareStatus st = pare_vocabulary_choose(p->model, &o, &p->plan, &p->vocabulary, p->err);
     pare_progress_finish(o.progress);
+    if (!st)
+        pare_prune_say_step(p, "vocabulary of", o.path, begin);
     return st;
 }
 
@@ -143,9 +146,12 @@ static PareStatus try_slices(ParePrune *p) {
 
 static PareStatus measure_cost(ParePrune *p) {
     const PareDescription *d = pare_model_description(p->model);
+    double begin = pare_prune_clock();
     PareProgress *progress = p->o.progress ? p->o.progress("timing", pare_cost_steps(d)) : NULL;
     PareStatus st = pare_cost_measure(d, p->o.format, p->o.threads, progress, &p->cost, p->err);
     pare_progress_finish(progress);
+    if (!st)
+        pare_prune_say_step(p, "timing", NULL, begin);
     return st;
 }
 
@@ -358,5 +364,10 @@ PareStatus pare_prune_apply(ParePrune *p, PareError *err) {
     PareStatus st = pare_prune_repairs(p) ? pare_prune_repair(p, &p->plan, &p->repair) : PARE_OK;
     pare_weights_destroy(p->original);
     p->original = NULL;
-    return st ? st : write_model(p);
+    double begin = pare_prune_clock();
+    if (!st)
+        st = write_model(p);
+    if (!st)
+        pare_prune_say_step(p, "writing", NULL, begin);
+    return st;
 }

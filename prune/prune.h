@@ -67,6 +67,7 @@ typedef struct {
     size_t threads;                                              /* 0: as many as there are */
     PareProgress *(*progress)(const char *what, uint64_t total); /* NULL: none */
     void (*warn)(const char *line);                              /* NULL: nobody */
+    void (*say)(const char *line); /* more than the report has; NULL: nobody listens */
 } ParePruneOptions;
 
 typedef struct ParePrune ParePrune;

@@ -65,6 +65,14 @@ void pare_prune_warn_lengths(const ParePrune *p);
 /* Lowers them in the metadata, which is replaced: in the settings and in the source's. */
 PareStatus pare_prune_lower_lengths(const ParePrune *p, PareBuffer *metadata, PareError *err);
 
+/* -- prune_say.c: to o.say, if that is wanted -- */
+
+double pare_prune_clock(void); /* seconds */
+/* How long a step took, of the file `of` (NULL: none). */
+void pare_prune_say_step(const ParePrune *p, const char *what, const char *of, double begin);
+void pare_prune_say_scores(const ParePrune *p);
+void pare_prune_say_repair(const ParePrune *p, const PareRepair *r);
+
 /* -- prune_how.c: what a plan says about its origin -- */
 
 PareStatus pare_prune_tell_how(ParePrune *p);

@@ -36,9 +36,12 @@ static PareStatus open_one(ParePrune *p, const char *path, bool unlabelled, Pare
         return PARE_OK;
     o.path = path;
     o.unlabelled = unlabelled;
+    double begin = pare_prune_clock();
     o.progress = p->o.progress ? p->o.progress("reading", 0) : NULL;
     PareStatus st = pare_prune_data_open(p->model, &o, out, p->err);
     pare_progress_finish(o.progress);
+    if (!st)
+        pare_prune_say_step(p, "reading", path, begin);
     if (!st)
         tell_cut(p, path, out->examples);
     return st;
@@ -113,8 +116,15 @@ static PareStatus solve(ParePrune *p, const PareSlices *s, PareRepair **out) {
                            .ridge = p->o.ridge,
                            .threads = p->o.threads,
                            .progress = p->o.progress};
+    double begin = pare_prune_clock();
     PareStatus st = load_original(p);
-    return st ? st : pare_repair_solve(p->original, s, &o, out, p->err);
+    if (!st)
+        st = pare_repair_solve(p->original, s, &o, out, p->err);
+    if (!st)
+        pare_prune_say_step(p, "repairing", NULL, begin);
+    if (!st)
+        pare_prune_say_repair(p, *out);
+    return st;
 }
 
 PareStatus pare_prune_repair(ParePrune *p, const ParePrunePlan *plan, PareRepair **out) {
@@ -150,8 +160,11 @@ static PareStatus measure(ParePrune *p, const PareWeights *w, PareImportance *ou
         o.start = p->o.progress;
     else if (data && p->o.progress)
         o.progress = p->o.progress("importance", pare_examples_count(p->data.examples));
+    double begin = pare_prune_clock();
     PareStatus st = pare_importance_measure(w, &o, p->arena, out, p->err);
     pare_progress_finish(o.progress);
+    if (!st)
+        pare_prune_say_step(p, "importance", NULL, begin);
     return st;
 }
 
@@ -337,6 +350,8 @@ PareStatus pare_prune_cut(ParePrune *p) {
     uint32_t rounds = p->o.iterations ? p->o.iterations : 1;
     PareImportance again;
     PareStatus st = p->selects ? first_scores(p) : PARE_OK;
+    if (p->selects && !st)
+        pare_prune_say_scores(p);
     for (uint32_t round = 1; p->selects && round <= rounds && !st; round++) {
         if (round > 1)
             st = measure_rest(p, &again);

@@ -270,6 +270,25 @@ def no_loss():
              criterion, "--data", "ids.jsonl")
 
 
+def verbose():
+    given = ["m.pare", "--heads", "25%", "--data", "d.jsonl"]
+    result = done("prune", *given, "-v", "-o", "verbose.pare")
+    lines = result.stderr.splitlines()
+    for start in ("reading d.jsonl: ", "importance: ", "repairing: ", "writing: "):
+        seconds = [line for line in lines if line.startswith("pare-prune: " + start)]
+        check("seconds of " + start, len(seconds) == 1 and seconds[0].endswith(" s"),
+              result.stderr)
+    scores = [line for line in lines if "importance of encoder layer " in line]
+    check("importance of layers", len(scores) == 3 and " heads " in scores[0] and
+          " units " in scores[0], result.stderr)
+    repaired = [line for line in lines if "relative error of encoder layer " in line]
+    check("repair of sublayers", len(repaired) == 6 and " self " in repaired[0], result.stderr)
+    check("the report stays", result.stdout == done("prune", *given, "-o", "brief.pare").stdout)
+    check("the model stays", data("verbose.pare") == data("brief.pare"))
+    quiet = done("prune", *given, "-o", "quiet.pare").stderr
+    check("otherwise nothing is said", quiet == "", quiet)
+
+
 def ignored():
     m = ["m.pare", "-n"]
     cases = {
@@ -335,7 +354,7 @@ def main():
         os.chdir(folder)
         write_data()
         for part in (shares, ranked, lists_and_layers, reconstructed, targets, dry_runs, shared,
-                     vocabulary, other_tasks, no_loss, ignored):
+                     vocabulary, other_tasks, no_loss, verbose, ignored):
             part()
         os.chdir(ROOT)
     harness.finish()
