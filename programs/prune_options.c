@@ -354,9 +354,9 @@ static void copy_values(ParePruneCommand *c) {
         .block = (size_t)c->block,
         .limit = (uint64_t)c->limit,
         .truncate = c->truncate};
-    o->predict = c->predict                        ? PARE_PREDICT_YES
-                 : c->dry_run && !c->given.predict ? PARE_PREDICT_CUT
-                                                   : PARE_PREDICT_NO;
+    o->predict = c->predict ? PARE_PREDICT_YES : PARE_PREDICT_NO;
+    if (c->dry_run && !c->given.predict && (!c->common.quiet || c->json))
+        o->predict = PARE_PREDICT_CUT; /* what nobody sees is not timed */
     o->repair = !c->given.repair ? PARE_REPAIR_AUTO : c->repair ? PARE_REPAIR_YES : PARE_REPAIR_NO;
     o->repair_rows = (uint64_t)c->repair_rows;
     o->threads = (size_t)c->common.threads;

@@ -211,6 +211,19 @@ static void warn_unshared(ParePrune *p) {
     pare_buffer_free(&text);
 }
 
+/* A share may round to nothing, a target be met already, and all tokens be used. */
+static void warn_whole(const ParePrune *p) {
+    if (p->o.output && p->o.warn &&
+        pare_prune_plan_is_whole(&p->plan, pare_model_description(p->model)))
+        p->o.warn("nothing is cut: the output holds all that the input does");
+}
+
+static void warn(ParePrune *p) {
+    warn_unshared(p);
+    warn_whole(p);
+    pare_prune_warn_lengths(p);
+}
+
 static PareStatus prepare(ParePrune *p) {
     uint64_t bytes;
     PareStatus st = pare_model_open(p->o.input, &p->model, p->err);
@@ -228,9 +241,7 @@ static PareStatus prepare(ParePrune *p) {
     if (!st)
         st = pare_slices_create(p->model, &p->plan, &p->slices, p->err);
     if (!st)
-        warn_unshared(p);
-    if (!st)
-        pare_prune_warn_lengths(p);
+        warn(p);
     return st || !p->o.plan_out ? st : save_plan(p);
 }
 

@@ -214,6 +214,10 @@ def nothing_to_do():
     done("prune", "m.pare", "-q", "-o", "same.pare", "--plan-out", "whole.json")
     done("prune", "m.pare", "-q", "-o", "again.pare", "--plan", "whole.json")
     done("prune", "m.pare", "-q", "-o", "scored.pare", "--importance-out", "magnitude.json")
+    for share, told in (("1%", True), ("25%", False)):
+        result = run("prune", "m.pare", "-o", "round.pare", "--force", "--heads", share)
+        check("a share that rounds to nothing: " + share, result.returncode == 0 and
+              ("nothing is cut" in result.stderr) == told, result.stderr)
     refused("no table of positions", "t.pare", "-o", "x.pare", "--positions", "5")
     refused("the model has 64", "m.pare", "-o", "x.pare", "--positions", "65")
     refused("expected fewer", "m.pare", "-o", "x.pare", "--positions", "64")
