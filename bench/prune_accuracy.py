@@ -26,7 +26,7 @@ def measure_importance(o, criterion, seed, path):
     more = [] if criterion in WITHOUT_DATA else ["--data", o.train, "--limit", o.importance_rows]
     more += ["--seed", seed] if criterion == "random" else []
     run("pare-prune", o.model, "--heads", "1%", "--criterion", criterion, "--importance-out", path,
-        "--dry-run", *more)
+        "--dry-run", "--no-predict", *more)
 
 
 def measure(o, cut, scope, repair, scores, folder):

@@ -60,7 +60,7 @@ def complete(o, results):
             if not os.path.exists(scores):
                 run("pare-prune", o.model, "--heads", "1%", "--criterion", "gradient", "--data",
                     o.train, *COLUMNS, "--limit", o.importance_rows, "--importance-out", scores,
-                    "--dry-run", "--threads", o.threads)
+                    "--dry-run", "--no-predict", "--threads", o.threads)
             r = {"cut": cut, "repair": repair, **measure(o, cut, repair, scores, folder)}
             results[cut, repair] = r
             append_result(o.results, r)

@@ -129,11 +129,20 @@ static PareStatus read_source(Reader *r, const PareDataRow *row) {
 
 /* ---- Labels ---------------------------------------------------------------------------------- */
 
+/* A row that need have no label may be one of another task. */
+static PareStatus without_label(Reader *r, const PareDataRow *row) {
+    if (row->target || row->label_ids)
+        return pare_error_set(r->err, PARE_E_FORMAT,
+                              "there is %s; expected one label of the whole input%s",
+                              row->target ? "a target text" : "a list of labels",
+                              r->o->unlabelled ? ", or none" : "");
+    return r->o->unlabelled ? PARE_OK : pare_error_set(r->err, PARE_E_FORMAT, "there is no label");
+}
+
 static PareStatus read_label(Reader *r, const PareDataRow *row) {
     uint32_t labels = r->o->description->head.labels;
     if (!row->label_text)
-        return r->o->unlabelled ? PARE_OK
-                                : pare_error_set(r->err, PARE_E_FORMAT, "there is no label");
+        return without_label(r, row);
     for (uint32_t i = 0; i < labels && r->o->labels; i++)
         if (r->o->labels[i] && strcmp(r->o->labels[i], row->label_text) == 0) {
             r->label = (int32_t)i;
@@ -150,10 +159,8 @@ static PareStatus read_label(Reader *r, const PareDataRow *row) {
 }
 
 static PareStatus read_value(Reader *r, const PareDataRow *row) {
-    if (!row->label_text && r->o->unlabelled)
-        return PARE_OK;
     if (!row->label_text)
-        return pare_error_set(r->err, PARE_E_FORMAT, "there is no label");
+        return without_label(r, row);
     r->value = row->has_label ? (float)row->label : NAN;
     if (!isfinite(r->value))
         return pare_error_set(r->err, PARE_E_FORMAT,

@@ -53,10 +53,11 @@ PareStatus pare_model_data_task(const PareModel *m, const PareDescription *d, Pa
     case PARE_HEAD_NONE:
         break;
     }
-    return pare_error_set(err, PARE_E_UNSUPPORTED,
-                          "%s: a %s head cannot be trained; labels, values, tokens, language "
-                          "models and text to text can",
-                          path_of(m), pare_head_kind_name(d->head.kind));
+    return pare_error_set(
+        err, PARE_E_UNSUPPORTED,
+        "%s: %s cannot be trained; labels, values, tokens, language "
+        "models and text to text can",
+        path_of(m), d->head.kind == PARE_HEAD_SPAN ? "a span head" : "a model without a head");
 }
 
 PareStatus pare_model_data_labels(const PareModel *m, const PareDescription *d, PareArena *arena,

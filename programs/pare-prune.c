@@ -8,10 +8,15 @@ static void warn(const char *line) {
     pare_log_warn("%s", line);
 }
 
+static void say(const char *line) {
+    pare_log_info("%s", line);
+}
+
 static PareStatus run(ParePruneCommand *c, PareError *err) {
     ParePrune *p = NULL;
     PareBuffer text = {0};
     c->o.warn = warn;
+    c->o.say = c->common.verbose ? say : NULL;
     PareStatus st = pare_prune_open(&c->o, &p, err);
     if (!st && !c->dry_run)
         st = pare_prune_apply(p, err);

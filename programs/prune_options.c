@@ -86,7 +86,6 @@ static void share_options(ParePruneCommand *c, PareCliTable *t) {
 }
 
 static void target_options(ParePruneCommand *c, PareCliTable *t) {
-    ParePruneOptions *o = &c->o;
     const PareOption rows[] = {
         HEADING("Targets"),
         NUMBER("target-size", &c->target_size, 1, MANY, &c->given.target_size,
@@ -98,8 +97,9 @@ static void target_options(ParePruneCommand *c, PareCliTable *t) {
                "heads,ffn)"),
         CHOICE("for", &c->precision, "f32|fp16|int8", &c->given.precision,
                "the format in which the model will be used"),
-        FLAG("predict", &o->predict, NULL,
-             "print the predicted speed: times products on this machine")};
+        FLAG("predict", &c->predict, &c->given.predict,
+             "print the predicted speed: times products on this machine (default: with "
+             "--dry-run)")};
     ADD(rows);
 }
 
@@ -283,7 +283,7 @@ static PareStatus check_selection(const ParePruneCommand *c, PareError *err) {
         {c->given.iterations && c->iterations > 1 && !selects(c),
          "--iterations is for shares, --keep-layers and targets"},
         {c->cut && !target, "--cut is for --target-size and --target-speedup"},
-        {c->given.precision && !target && !c->o.predict,
+        {c->given.precision && !target && !(c->given.predict ? c->predict : c->dry_run),
          "--for is for targets and --predict; pare-prune writes F32, pare-quantize the others"},
         {c->given.vocabulary_size && !c->o.vocabulary, "--vocabulary-size needs a --vocabulary"}};
     return CHECK(rules);
@@ -354,6 +354,9 @@ static void copy_values(ParePruneCommand *c) {
         .block = (size_t)c->block,
         .limit = (uint64_t)c->limit,
         .truncate = c->truncate};
+    o->predict = c->predict ? PARE_PREDICT_YES : PARE_PREDICT_NO;
+    if (c->dry_run && !c->given.predict && (!c->common.quiet || c->json))
+        o->predict = PARE_PREDICT_CUT; /* what nobody sees is not timed */
     o->repair = !c->given.repair ? PARE_REPAIR_AUTO : c->repair ? PARE_REPAIR_YES : PARE_REPAIR_NO;
     o->repair_rows = (uint64_t)c->repair_rows;
     o->threads = (size_t)c->common.threads;

@@ -20,9 +20,10 @@ typedef struct {
     int format, scope, normalize, against, precision;
     int64_t positions, iterations, target_size, batch_size, batches, seed, repair_rows;
     int64_t max_source, max_target, block, limit, vocabulary_size;
-    bool repair, truncate;
+    bool repair, truncate, predict;
     struct {
         bool heads, ffn, width, scope, normalize, min_kept, iterations, target_size, precision;
+        bool predict;
         bool batch_size, batches, against, seed, repair, ridge, repair_rows;
         bool format, max_source, max_target, truncate, block, limit, vocabulary_size;
     } given;

@@ -9,15 +9,15 @@
 
 static const struct {
     const char *name;
-    bool needs_data;
+    bool needs_data, loss;
 } CRITERIA[PARE_CRITERION_COUNT] = {
-    [PARE_CRITERION_GRADIENT] = {"gradient", true},
-    [PARE_CRITERION_TAYLOR] = {"taylor", true},
-    [PARE_CRITERION_FISHER] = {"fisher", true},
-    [PARE_CRITERION_ACTIVATION] = {"activation", true},
-    [PARE_CRITERION_MAGNITUDE] = {"magnitude", false},
-    [PARE_CRITERION_RANDOM] = {"random", false},
-    [PARE_CRITERION_RECONSTRUCT] = {"reconstruct", true},
+    [PARE_CRITERION_GRADIENT] = {"gradient", true, true},
+    [PARE_CRITERION_TAYLOR] = {"taylor", true, true},
+    [PARE_CRITERION_FISHER] = {"fisher", true, true},
+    [PARE_CRITERION_ACTIVATION] = {"activation", true, false},
+    [PARE_CRITERION_MAGNITUDE] = {"magnitude", false, false},
+    [PARE_CRITERION_RANDOM] = {"random", false, false},
+    [PARE_CRITERION_RECONSTRUCT] = {"reconstruct", true, false},
 };
 
 const char *pare_criterion_name(PareCriterion c) {
@@ -35,6 +35,20 @@ bool pare_criterion_parse(const char *name, PareCriterion *out) {
 
 bool pare_criterion_needs_data(PareCriterion c) {
     return CRITERIA[c].needs_data;
+}
+
+bool pare_criterion_has_loss(PareCriterion c) {
+    return CRITERIA[c].loss;
+}
+
+PareStatus pare_importance_check_head(PareCriterion c, PareHeadKind head, PareError *err) {
+    if (!CRITERIA[c].loss || (head != PARE_HEAD_SPAN && head != PARE_HEAD_NONE))
+        return PARE_OK;
+    return pare_error_set(err, PARE_E_UNSUPPORTED,
+                          "importance by %s is that of a loss, and %s has none; activation, "
+                          "reconstruct, magnitude and random need no loss",
+                          CRITERIA[c].name,
+                          head == PARE_HEAD_SPAN ? "a span head" : "a model without a head");
 }
 
 /* -- lists -- */

@@ -49,6 +49,7 @@ typedef enum {
 const char *pare_criterion_name(PareCriterion c);
 bool pare_criterion_parse(const char *name, PareCriterion *out);
 bool pare_criterion_needs_data(PareCriterion c);
+bool pare_criterion_has_loss(PareCriterion c); /* of labels, or of the model's own outputs */
 
 typedef struct {
     double *heads[2]; /* PARE_BLOCK_SELF, PARE_BLOCK_CROSS: [heads]; NULL: no such block */
@@ -84,8 +85,10 @@ typedef struct {
     PareProgress *(*start)(const char *what, uint64_t total); /* RECONSTRUCT: it makes its own */
 } PareImportanceOptions;
 
+/* Refuses a criterion that is that of a loss for heads that have none (span, none). */
+PareStatus pare_importance_check_head(PareCriterion c, PareHeadKind head, PareError *err);
 /* Measures the model whose weights are `w`. The lists are made in `arena`. The same bits at any
- * number of threads. Refused: a loss for heads that have none (span, none), examples without the
+ * number of threads. Refused: what pare_importance_check_head refuses, examples without the
  * label that the loss needs or without anything for the decoder to read, and scores that are not
  * finite. Memory is that of training without weight gradients: the activations of one batch. Polls
  * for interruption. */

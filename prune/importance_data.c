@@ -380,17 +380,10 @@ static void take_means(Meter *m) {
 }
 
 static PareStatus check_options(const Meter *m) {
-    const PareHeadKind head = m->w->description.head.kind;
-    const char *criterion = pare_criterion_name(m->o->criterion);
     if (!m->o->data)
-        return pare_error_set(m->err, PARE_E_USAGE, "importance by %s needs data", criterion);
-    if (goes_backwards(m) && head != PARE_HEAD_SEQUENCE && head != PARE_HEAD_TOKENS &&
-        head != PARE_HEAD_LM)
-        return pare_error_set(m->err, PARE_E_UNSUPPORTED,
-                              "importance by %s is that of a loss, and a %s head has none; "
-                              "activation, magnitude and random need no loss",
-                              criterion, pare_head_kind_name(head));
-    return PARE_OK;
+        return pare_error_set(m->err, PARE_E_USAGE, "importance by %s needs data",
+                              pare_criterion_name(m->o->criterion));
+    return pare_importance_check_head(m->o->criterion, m->w->description.head.kind, m->err);
 }
 
 static void set_objective(Meter *m) {

@@ -24,8 +24,12 @@ static bool cuts_by_importance(const ParePruneOptions *o) {
 static PareStatus check_options(const ParePruneOptions *o, PareError *err) {
     const PareSelection *s = &o->selection;
     bool lists = o->heads || o->units || o->layers || o->sublayers || o->kv_heads || o->positions;
+    bool cuts = lists || cuts_by_importance(o) || o->vocabulary || o->plan;
     bool measures = !o->importance && (cuts_by_importance(o) || o->importance_out);
     const Rule rules[] = {
+        {o->output && !cuts && !o->plan_out && !o->importance_out,
+         "nothing is to be cut, and the output would be a copy: expected a list, a share above 0%, "
+         "a target or a plan"},
         {o->plan && (lists || cuts_by_importance(o) || o->vocabulary || o->importance_out),
          "--plan says all that is cut; give no other list, share, target or vocabulary with it, "
          "and "
@@ -99,9 +103,12 @@ static PareStatus choose_vocabulary(ParePrune *p) {
                                .max_size = p->o.vocabulary_size};
     if (!o.path)
         return PARE_OK;
+    double begin = pare_prune_clock();
     o.progress = p->o.progress ? p->o.progress("vocabulary", 0) : NULL;
     PareStatus st = pare_vocabulary_choose(p->model, &o, &p->plan, &p->vocabulary, p->err);
     pare_progress_finish(o.progress);
+    if (!st)
+        pare_prune_say_step(p, "vocabulary of", o.path, begin);
     return st;
 }
 
@@ -139,12 +146,21 @@ static PareStatus try_slices(ParePrune *p) {
 
 static PareStatus measure_cost(ParePrune *p) {
     const PareDescription *d = pare_model_description(p->model);
-    if (!p->o.predict && p->o.target_speedup <= 0)
-        return PARE_OK;
+    double begin = pare_prune_clock();
     PareProgress *progress = p->o.progress ? p->o.progress("timing", pare_cost_steps(d)) : NULL;
     PareStatus st = pare_cost_measure(d, p->o.format, p->o.threads, progress, &p->cost, p->err);
     pare_progress_finish(progress);
+    if (!st)
+        pare_prune_say_step(p, "timing", NULL, begin);
     return st;
+}
+
+/* A target of speed has measured it before. */
+static PareStatus predict(ParePrune *p) {
+    const PareDescription *d = pare_model_description(p->model);
+    bool wanted = p->o.predict == PARE_PREDICT_CUT ? !pare_prune_plan_is_whole(&p->plan, d)
+                                                   : p->o.predict == PARE_PREDICT_YES;
+    return wanted && !p->cost ? measure_cost(p) : PARE_OK;
 }
 
 static PareStatus make_plan(ParePrune *p) {
@@ -163,7 +179,7 @@ static PareStatus make_plan(ParePrune *p) {
         st = size_tokenizer(p);
     if (!st)
         st = pare_ties_read(p->model, p->arena, &p->ties, p->err);
-    if (!st)
+    if (!st && p->o.target_speedup > 0)
         st = measure_cost(p);
     if (!st)
         st = pare_prune_cut(p);
@@ -185,13 +201,27 @@ static PareStatus save_plan(const ParePrune *p) {
 /* Layers or stacks that had the same tensors may have been cut apart by a list. */
 static void warn_unshared(ParePrune *p) {
     uint64_t bytes = pare_prune_unshared(p->slices);
-    char *text = bytes ? pare_arena_printf(p->arena,
-                                           "tensors that shared their values are cut differently "
-                                           "and no longer do: the file is %.1f MB larger for it",
-                                           (double)bytes / 1e6)
-                       : NULL;
-    if (text && p->o.warn)
-        p->o.warn(text);
+    PareBuffer text = {0};
+    pare_buffer_puts(&text, "tensors that shared their values are cut differently and no longer "
+                            "do: the file is ");
+    pare_buffer_put_size(&text, bytes);
+    pare_buffer_puts(&text, " larger for it");
+    if (bytes && !text.failed && p->o.warn)
+        p->o.warn(text.data);
+    pare_buffer_free(&text);
+}
+
+/* A share may round to nothing, a target be met already, and all tokens be used. */
+static void warn_whole(const ParePrune *p) {
+    if (p->o.output && p->o.warn &&
+        pare_prune_plan_is_whole(&p->plan, pare_model_description(p->model)))
+        p->o.warn("nothing is cut: the output holds all that the input does");
+}
+
+static void warn(ParePrune *p) {
+    warn_unshared(p);
+    warn_whole(p);
+    pare_prune_warn_lengths(p);
 }
 
 static PareStatus prepare(ParePrune *p) {
@@ -203,15 +233,15 @@ static PareStatus prepare(ParePrune *p) {
         st = read_plan(p);
     if (!st && p->o.plan)
         st = size_tokenizer(p);
-    if (!st && p->o.plan)
-        st = measure_cost(p);
     if (!st && !p->o.plan)
         st = make_plan(p);
+    if (!st)
+        st = predict(p);
     memcpy(p->plan.model_sha256, p->sha256, sizeof p->sha256);
     if (!st)
         st = pare_slices_create(p->model, &p->plan, &p->slices, p->err);
     if (!st)
-        warn_unshared(p);
+        warn(p);
     return st || !p->o.plan_out ? st : save_plan(p);
 }
 
@@ -300,6 +330,8 @@ static PareStatus make_sections(const ParePrune *p, PareBuffer *metadata, PareBu
     pare_buffer_free(&appended);
     if (!st)
         st = pare_buffer_ok(metadata, "metadata", p->err);
+    if (!st)
+        st = pare_prune_lower_lengths(p, metadata, p->err);
     return st ? st : pare_buffer_ok(tokenizer, "the tokenizer", p->err);
 }
 
@@ -343,5 +375,10 @@ PareStatus pare_prune_apply(ParePrune *p, PareError *err) {
     PareStatus st = pare_prune_repairs(p) ? pare_prune_repair(p, &p->plan, &p->repair) : PARE_OK;
     pare_weights_destroy(p->original);
     p->original = NULL;
-    return st ? st : write_model(p);
+    double begin = pare_prune_clock();
+    if (!st)
+        st = write_model(p);
+    if (!st)
+        pare_prune_say_step(p, "writing", NULL, begin);
+    return st;
 }

@@ -19,6 +19,8 @@
 #include "prune/weight_format.h"
 
 typedef enum { PARE_REPAIR_AUTO, PARE_REPAIR_YES, PARE_REPAIR_NO } PareRepairChoice;
+/* CUT: where the plan cuts something. */
+typedef enum { PARE_PREDICT_NO, PARE_PREDICT_CUT, PARE_PREDICT_YES } ParePredictChoice;
 
 /* What to cut, as text. Places are [STACK.]LAYER[.self|.cross]: "3", "enc.3", "dec.0.cross"; a
  * model with one stack needs no STACK. */
@@ -37,12 +39,12 @@ typedef struct {
 
     /* By importance. */
     PareSelection selection;
-    const char *keep_layers; /* pare_layer_counts_parse; NULL: all */
-    uint32_t iterations;     /* 0 and 1: measured once */
-    uint64_t target_bytes;   /* > 0: of the file, in `format` */
-    double target_speedup;   /* > 0: predicted, with matrices in `format` */
-    unsigned cut;            /* PareCutKind bits that a target's share is for */
-    bool predict;            /* the speed of what comes out */
+    const char *keep_layers;   /* pare_layer_counts_parse; NULL: all */
+    uint32_t iterations;       /* 0 and 1: measured once */
+    uint64_t target_bytes;     /* > 0: of the file, in `format` */
+    double target_speedup;     /* > 0: predicted, with matrices in `format` */
+    unsigned cut;              /* PareCutKind bits that a target's share is for */
+    ParePredictChoice predict; /* the speed of what comes out */
     PareWeightFormat format;
 
     /* Importance. */
@@ -65,6 +67,7 @@ typedef struct {
     size_t threads;                                              /* 0: as many as there are */
     PareProgress *(*progress)(const char *what, uint64_t total); /* NULL: none */
     void (*warn)(const char *line);                              /* NULL: nobody */
+    void (*say)(const char *line); /* more than the report has; NULL: nobody listens */
 } ParePruneOptions;
 
 typedef struct ParePrune ParePrune;

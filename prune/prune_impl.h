@@ -33,7 +33,7 @@ struct ParePrune {
 
 /* -- prune_lists.c: the lists, and what comes behind selection -- */
 
-/* What names units: heads, units, sublayers, layers. */
+/* What names units: heads, units, sublayers, layers. Refuses positions that cannot be cut. */
 PareStatus pare_prune_read_lists(const ParePruneOptions *o, const PareDescription *d,
                                  ParePrunePlan *plan, PareError *err);
 /* Merged key/value heads and positions; checks the plan. */
@@ -57,6 +57,21 @@ PareStatus pare_prune_size(const ParePrune *p, const PareSlices *s, PareWeightFo
                            uint64_t *out, PareError *err);
 /* Bytes by which the F32 file grows since tensors that shared their values no longer do. */
 uint64_t pare_prune_unshared(const PareSlices *s);
+
+/* -- prune_lengths.c: lengths of generation beyond the positions that are kept -- */
+
+/* Warns of those that will be lowered. */
+void pare_prune_warn_lengths(const ParePrune *p);
+/* Lowers them in the metadata, which is replaced: in the settings and in the source's. */
+PareStatus pare_prune_lower_lengths(const ParePrune *p, PareBuffer *metadata, PareError *err);
+
+/* -- prune_say.c: to o.say, if that is wanted -- */
+
+double pare_prune_clock(void); /* seconds */
+/* How long a step took, of the file `of` (NULL: none). */
+void pare_prune_say_step(const ParePrune *p, const char *what, const char *of, double begin);
+void pare_prune_say_scores(const ParePrune *p);
+void pare_prune_say_repair(const ParePrune *p, const PareRepair *r);
 
 /* -- prune_how.c: what a plan says about its origin -- */
 

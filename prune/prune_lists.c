@@ -5,6 +5,7 @@
 #include <string.h>
 
 static const char *const STACKS[PARE_STACKS] = {"enc", "dec"};
+static const char *const STACK_NAMES[PARE_STACKS] = {"encoder", "decoder"};
 
 /* A cursor over one option's text. */
 typedef struct {
@@ -39,13 +40,14 @@ static bool take(Reader *r, const char *word) {
 static PareStatus number(Reader *r, uint32_t below, const char *what, uint32_t *out) {
     uint64_t value = 0;
     const char *begin = r->at;
-    for (; *r->at >= '0' && *r->at <= '9' && value <= UINT32_MAX; r->at++)
-        value = value * 10 + (uint64_t)(*r->at - '0');
+    for (; *r->at >= '0' && *r->at <= '9'; r->at++)
+        if (value <= UINT32_MAX) /* more digits change nothing */
+            value = value * 10 + (uint64_t)(*r->at - '0');
     if (r->at == begin)
         return refuse(r, "a number was expected");
     if (value >= below)
-        return pare_error_set(r->err, PARE_E_USAGE, "%s '%s': %s %llu does not exist; there are %u",
-                              r->option, r->text, what, (unsigned long long)value, below);
+        return pare_error_set(r->err, PARE_E_USAGE, "%s '%s': %s %.*s does not exist; there are %u",
+                              r->option, r->text, what, (int)(r->at - begin), begin, below);
     *out = (uint32_t)value;
     return PARE_OK;
 }
@@ -90,8 +92,13 @@ static PareKeep *keep_of(const Reader *r, const Place *p, Part part, uint32_t *o
 }
 
 /* "1", "0-63" */
-static PareStatus drop_range(Reader *r, PareKeep *keep, uint32_t of, const char *what) {
+static PareStatus drop_range(Reader *r, PareKeep *keep, uint32_t of, uint32_t layer,
+                             const char *what) {
     uint32_t first, last;
+    const char *said =
+        pare_arena_printf(r->plan->arena, "%s '%s': layer %u: %s", r->option, r->text, layer, what);
+    if (!said)
+        return pare_memory_error(r->err, r->option);
     PareStatus st = number(r, of, what, &first);
     last = first;
     if (!st && take(r, "-"))
@@ -99,7 +106,7 @@ static PareStatus drop_range(Reader *r, PareKeep *keep, uint32_t of, const char 
     if (!st && last < first)
         st = refuse(r, "a range must ascend");
     for (uint32_t u = first; !st && u <= last; u++)
-        st = pare_prune_plan_drop(r->plan, keep, u, of, r->option, r->err);
+        st = pare_prune_plan_drop(r->plan, keep, u, of, said, r->err);
     return st;
 }
 
@@ -118,7 +125,7 @@ static PareStatus read_units(Reader *r, Part part, const char *what) {
         if (!take(r, ":"))
             return refuse(r, "':' and numbers were expected");
         do
-            st = drop_range(r, keep, of, what);
+            st = drop_range(r, keep, of, p.layer, what);
         while (!st && take(r, ","));
         if (!st && !keep->all && keep->count == 0)
             st = pare_error_set(r->err, PARE_E_USAGE,
@@ -165,7 +172,14 @@ static PareStatus read_layers(Reader *r) {
         memmove(&s->layers[i], &s->layers[i + 1], (s->layer_count - i - 1) * sizeof *s->layers);
         s->layer_count--;
     } while (!st && take(r, ","));
-    return st || *r->at == 0 ? st : refuse(r, "',' was expected");
+    if (!st && *r->at != 0)
+        return refuse(r, "',' was expected");
+    for (int s = 0; s < PARE_STACKS && !st; s++)
+        if (r->plan->stacks[s].layer_count == 0 && r->d->stacks[s].layer_count > 0)
+            return pare_error_set(r->err, PARE_E_USAGE,
+                                  "%s '%s': no layer of the %s would be left; one must stay",
+                                  r->option, r->text, STACK_NAMES[s]);
+    return st;
 }
 
 /* Every attention block that has a multiple of its stack's count of key/value heads left gets so
@@ -195,12 +209,33 @@ static PareStatus merge_kv(const ParePruneOptions *o, const PareDescription *d, 
     return st;
 }
 
+/* As many as there are would be a cut that does nothing. */
+static PareStatus check_positions(const ParePruneOptions *o, const PareDescription *d,
+                                  PareError *err) {
+    uint32_t most = 0;
+    for (int s = 0; s < PARE_STACKS && o->positions; s++) {
+        uint32_t had = d->stacks[s].present ? d->stacks[s].positions : 0;
+        most = had > most ? had : most;
+        if (had && o->positions > had)
+            return pare_error_set(err, PARE_E_USAGE, "--positions %u: the model has %u",
+                                  o->positions, had);
+    }
+    if (o->positions && most == 0)
+        return pare_error_set(err, PARE_E_USAGE,
+                              "--positions %u: the model has no table of positions", o->positions);
+    if (o->positions && o->positions == most)
+        return pare_error_set(err, PARE_E_USAGE,
+                              "--positions %u: the model has no more; expected fewer",
+                              o->positions);
+    return PARE_OK;
+}
+
 PareStatus pare_prune_read_lists(const ParePruneOptions *o, const PareDescription *d,
                                  ParePrunePlan *plan, PareError *err) {
-    PareStatus st = PARE_OK;
+    PareStatus st = check_positions(o, d, err);
     Reader r = {.d = d, .plan = plan, .err = err};
 #define OPTION(name, value) (r.option = (name), r.text = r.at = (value), (value) != NULL)
-    if (OPTION("--heads-list", o->heads))
+    if (!st && OPTION("--heads-list", o->heads))
         st = read_units(&r, PART_NONE, "head");
     if (!st && OPTION("--ffn-list", o->units))
         st = read_units(&r, PART_FFN, "unit");
@@ -218,11 +253,7 @@ PareStatus pare_prune_read_rest(const ParePruneOptions *o, const PareDescription
                                 ParePrunePlan *plan, PareError *err) {
     PareStatus st = o->kv_heads ? merge_kv(o, d, plan, err) : PARE_OK;
     for (int s = 0; s < PARE_STACKS && !st && o->positions; s++)
-        if (d->stacks[s].present && d->stacks[s].positions) {
-            if (o->positions > d->stacks[s].positions)
-                st = pare_error_set(err, PARE_E_USAGE, "--positions %u: the model has %u",
-                                    o->positions, d->stacks[s].positions);
+        if (d->stacks[s].present && d->stacks[s].positions)
             plan->stacks[s].positions = o->positions;
-        }
     return st ? st : pare_prune_plan_check(plan, d, err);
 }

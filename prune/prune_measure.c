@@ -15,13 +15,8 @@ static bool measures_data(const ParePrune *p) {
     return p->selects && !p->o.importance && pare_criterion_needs_data(p->o.criterion);
 }
 
-static bool has_loss(PareCriterion c) {
-    return pare_criterion_needs_data(c) && c != PARE_CRITERION_ACTIVATION &&
-           c != PARE_CRITERION_RECONSTRUCT;
-}
-
 static bool wants_labels(const ParePrune *p) {
-    return measures_data(p) && !p->o.own_outputs && has_loss(p->o.criterion);
+    return measures_data(p) && !p->o.own_outputs && pare_criterion_has_loss(p->o.criterion);
 }
 
 /* What --truncate cut must not go unnoticed. */
@@ -41,9 +36,12 @@ static PareStatus open_one(ParePrune *p, const char *path, bool unlabelled, Pare
         return PARE_OK;
     o.path = path;
     o.unlabelled = unlabelled;
+    double begin = pare_prune_clock();
     o.progress = p->o.progress ? p->o.progress("reading", 0) : NULL;
     PareStatus st = pare_prune_data_open(p->model, &o, out, p->err);
     pare_progress_finish(o.progress);
+    if (!st)
+        pare_prune_say_step(p, "reading", path, begin);
     if (!st)
         tell_cut(p, path, out->examples);
     return st;
@@ -118,8 +116,15 @@ static PareStatus solve(ParePrune *p, const PareSlices *s, PareRepair **out) {
                            .ridge = p->o.ridge,
                            .threads = p->o.threads,
                            .progress = p->o.progress};
+    double begin = pare_prune_clock();
     PareStatus st = load_original(p);
-    return st ? st : pare_repair_solve(p->original, s, &o, out, p->err);
+    if (!st)
+        st = pare_repair_solve(p->original, s, &o, out, p->err);
+    if (!st)
+        pare_prune_say_step(p, "repairing", NULL, begin);
+    if (!st)
+        pare_prune_say_repair(p, *out);
+    return st;
 }
 
 PareStatus pare_prune_repair(ParePrune *p, const ParePrunePlan *plan, PareRepair **out) {
@@ -155,8 +160,11 @@ static PareStatus measure(ParePrune *p, const PareWeights *w, PareImportance *ou
         o.start = p->o.progress;
     else if (data && p->o.progress)
         o.progress = p->o.progress("importance", pare_examples_count(p->data.examples));
+    double begin = pare_prune_clock();
     PareStatus st = pare_importance_measure(w, &o, p->arena, out, p->err);
     pare_progress_finish(o.progress);
+    if (!st)
+        pare_prune_say_step(p, "importance", NULL, begin);
     return st;
 }
 
@@ -235,7 +243,9 @@ static PareStatus first_scores(ParePrune *p) {
         st = check_scored(p, p->o.importance ? p->scores.criterion : p->o.criterion);
     if (st || p->o.importance)
         return st;
-    if (measures_data(p))
+    st = pare_importance_check_head(p->o.criterion, pare_model_description(p->model)->head.kind,
+                                    p->err);
+    if (!st && measures_data(p))
         st = pare_prune_open_data(p);
     if (!st)
         st = load_original(p);
@@ -340,6 +350,8 @@ PareStatus pare_prune_cut(ParePrune *p) {
     uint32_t rounds = p->o.iterations ? p->o.iterations : 1;
     PareImportance again;
     PareStatus st = p->selects ? first_scores(p) : PARE_OK;
+    if (p->selects && !st)
+        pare_prune_say_scores(p);
     for (uint32_t round = 1; p->selects && round <= rounds && !st; round++) {
         if (round > 1)
             st = measure_rest(p, &again);

@@ -57,6 +57,8 @@ PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit,
     bool found = false;
     if (!left)
         return pare_memory_error(err, what);
+    if (unit >= of)
+        return pare_error_set(err, PARE_E_USAGE, "%s %u: there are %u", what, unit, of);
     for (uint32_t i = 0; i < (keep->all ? of : keep->count); i++) {
         uint32_t number = keep->all ? i : keep->units[i];
         found = found || number == unit;
@@ -64,8 +66,7 @@ PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit,
             left[count++] = number;
     }
     if (!found)
-        return pare_error_set(err, PARE_E_USAGE, "%s: there is no number %u to leave out", what,
-                              unit);
+        return pare_error_set(err, PARE_E_USAGE, "%s %u is named twice", what, unit);
     *keep = (PareKeep){.all = false, .count = count, .units = left};
     return PARE_OK;
 }
@@ -185,6 +186,9 @@ static PareStatus check_block(const Checker *c, const ParePlannedLayer *l, int s
 static PareStatus check_layers(const Checker *c, const ParePlannedStack *p, int stack) {
     const PareStack *d = &c->d->stacks[stack];
     PareStatus st = PARE_OK;
+    if (p->layer_count == 0 && d->layer_count > 0)
+        return pare_error_set(c->err, PARE_E_FORMAT, "%s: no layer is kept; one must stay",
+                              STACKS[stack]);
     for (uint32_t l = 0; l < p->layer_count && !st; l++) {
         const ParePlannedLayer *layer = &p->layers[l];
         char what[WHAT_SIZE];
@@ -226,6 +230,35 @@ PareStatus pare_prune_plan_check(const ParePrunePlan *p, const PareDescription *
         if (d->stacks[s].present)
             st = check_stack(&c, &p->stacks[s], s);
     return st;
+}
+
+/* -- what keeps everything -- */
+
+static bool is_whole_layer(const ParePlannedLayer *l, const PareLayerShape *shape) {
+    bool whole = kept(&l->ffn, shape->ffn) == shape->ffn;
+    for (int b = 0; b < 2; b++) {
+        const PareAttentionShape *a = block_of(shape, b);
+        whole = whole && kept(&l->heads[b], a->heads) == a->heads &&
+                kept(&l->kv[b], a->kv_heads) == a->kv_heads &&
+                (!l->kv_merged[b] || l->kv_merged[b] == a->kv_heads);
+    }
+    return whole;
+}
+
+static bool is_whole_stack(const ParePlannedStack *p, const PareStack *d) {
+    bool whole = p->layer_count == d->layer_count && kept(&p->width, d->width) == d->width &&
+                 kept(&p->vocabulary, d->vocabulary) == d->vocabulary &&
+                 (!p->positions || p->positions == d->positions);
+    for (uint32_t l = 0; l < d->layer_count && whole; l++)
+        whole = is_whole_layer(&p->layers[l], &d->layers[l]);
+    return whole;
+}
+
+bool pare_prune_plan_is_whole(const ParePrunePlan *p, const PareDescription *d) {
+    bool whole = true;
+    for (int s = 0; s < PARE_STACKS; s++)
+        whole = whole && (!d->stacks[s].present || is_whole_stack(&p->stacks[s], &d->stacks[s]));
+    return whole;
 }
 
 /* -- axes -- */

@@ -54,12 +54,14 @@ PareStatus pare_prune_plan_whole(const PareDescription *d, PareArena *arena, Par
 /* Keeps exactly these units ([count], copied, ascending and below `of`; refused otherwise). */
 PareStatus pare_prune_plan_keep(ParePrunePlan *p, PareKeep *keep, const uint32_t *units,
                                 uint32_t count, uint32_t of, const char *what, PareError *err);
-/* Leaves one unit of `of` out. */
+/* Leaves one unit of `of` out, which must be there; `what` is said before its number. */
 PareStatus pare_prune_plan_drop(ParePrunePlan *p, PareKeep *keep, uint32_t unit, uint32_t of,
                                 const char *what, PareError *err);
 /* Refuses lists out of range or order, heads that do not divide among key/value heads, and an
  * encoder-decoder whose stacks share a table but keep different rows of it. */
 PareStatus pare_prune_plan_check(const ParePrunePlan *p, const PareDescription *d, PareError *err);
+/* Whether it keeps everything. */
+bool pare_prune_plan_is_whole(const ParePrunePlan *p, const PareDescription *d);
 /* The description of the pruned model; layer arrays in the plan's arena. */
 PareStatus pare_prune_plan_describe(const ParePrunePlan *p, const PareDescription *d,
                                     PareDescription *out, PareError *err);

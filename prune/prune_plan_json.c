@@ -6,7 +6,8 @@
  *                            "cross": {…}, "ffn": [...]}, …]},
  *    "decoder": {…}}
  *
- * Lists are what is kept; what is absent stays whole; layers that are not listed go. */
+ * Lists are what is kept; what is absent stays whole; layers that are not listed go. A sublayer
+ * that goes is null; an empty list of one is refused, for it may be the slip of an editor. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,20 +35,30 @@ static void put_number(PareBuffer *out, const char *name, uint32_t value, bool *
     *comma = true;
 }
 
+static bool is_removed(const PareKeep *keep) {
+    return !keep->all && keep->count == 0;
+}
+
 static void put_layer(PareBuffer *out, const ParePlannedLayer *l) {
     bool comma = true;
     pare_buffer_printf(out, "{\"layer\":%u", l->layer);
     for (int b = 0; b < 2; b++) {
         bool inner = false;
+        bool removed = is_removed(&l->heads[b]);
         if (l->heads[b].all && l->kv[b].all && !l->kv_merged[b])
             continue;
-        pare_buffer_printf(out, ",\"%s\":{", BLOCKS[b]);
+        pare_buffer_printf(out, ",\"%s\":%s", BLOCKS[b], removed ? "null" : "{");
+        if (removed)
+            continue;
         put_list(out, "heads", &l->heads[b], &inner);
         put_list(out, "kv", &l->kv[b], &inner);
         put_number(out, "kv_merged", l->kv_merged[b], &inner);
         pare_buffer_puts(out, "}");
     }
-    put_list(out, "ffn", &l->ffn, &comma);
+    if (is_removed(&l->ffn))
+        pare_buffer_puts(out, ",\"ffn\":null");
+    else
+        put_list(out, "ffn", &l->ffn, &comma);
     pare_buffer_puts(out, "}");
 }
 
@@ -132,17 +143,40 @@ static PareStatus read_count(const Reader *r, const PareJson *object, const char
     return st;
 }
 
+/* A sublayer: false when it is read, since it is absent or null. */
+static bool has_lists(const Reader *r, const PareJson *layer, const char *name, uint32_t of,
+                      PareKeep *keep, PareStatus *st) {
+    const PareJson *value = pare_json_get(layer, name);
+    if (pare_json_is_null(value))
+        *st = pare_prune_plan_keep(r->plan, keep, NULL, 0, of, name, r->err);
+    return value && !pare_json_is_null(value);
+}
+
+static PareStatus check_left(const Reader *r, const PareKeep *keep, uint32_t layer,
+                             const char *name) {
+    if (!is_removed(keep))
+        return PARE_OK;
+    return pare_error_set(r->err, PARE_E_FORMAT,
+                          "%s: layer %u keeps nothing of \"%s\"; \"%s\":null would remove the "
+                          "sublayer",
+                          r->where, layer, name, name);
+}
+
 static PareStatus read_block(const Reader *r, const PareJson *layer, int block,
                              const PareAttentionShape *a, ParePlannedLayer *out) {
     static const char *const KNOWN[] = {"heads", "kv", "kv_merged", NULL};
-    const PareJson *object = pare_json_get_set(layer, BLOCKS[block]);
+    const char *name = BLOCKS[block];
+    const PareJson *object = pare_json_get(layer, name);
+    PareStatus st = PARE_OK;
     char what[64];
-    snprintf(what, sizeof what, "\"%s\" of layer %u", BLOCKS[block], out->layer);
-    if (!object)
-        return PARE_OK;
-    PareStatus st = check_keys(r, object, what, KNOWN);
+    snprintf(what, sizeof what, "\"%s\" of layer %u", name, out->layer);
+    if (!has_lists(r, layer, name, a->heads, &out->heads[block], &st))
+        return st;
+    st = check_keys(r, object, what, KNOWN);
     if (!st)
         st = read_list(r, object, "heads", a->heads, what, &out->heads[block]);
+    if (!st)
+        st = check_left(r, &out->heads[block], out->layer, name);
     if (!st)
         st = read_list(r, object, "kv", a->kv_heads, what, &out->kv[block]);
     if (!st)
@@ -172,7 +206,10 @@ static PareStatus read_layer(const Reader *r, const PareJson *object, const Pare
     st = read_block(r, object, PARE_BLOCK_SELF, &shape->self, out);
     if (!st)
         st = read_block(r, object, PARE_BLOCK_CROSS, &shape->cross, out);
-    return st ? st : read_list(r, object, "ffn", shape->ffn, what, &out->ffn);
+    if (st || !has_lists(r, object, "ffn", shape->ffn, &out->ffn, &st))
+        return st;
+    st = read_list(r, object, "ffn", shape->ffn, what, &out->ffn);
+    return st ? st : check_left(r, &out->ffn, out->layer, "ffn");
 }
 
 static PareStatus read_layers(const Reader *r, const PareJson *list, int s) {
@@ -240,13 +277,22 @@ PareStatus pare_prune_plan_read(const PareJson *object, const char *where, const
                             where);
     if (!st)
         st = pare_json_get_string(object, "model_sha256", &hash, where, err);
-    if (!st && hash && strlen(hash) == sizeof out->model_sha256 - 1)
+    if (!st && !hash)
+        st = pare_error_set(err, PARE_E_FORMAT,
+                            "%s: \"model_sha256\" is missing: a plan names the model that it is "
+                            "for, so that it is not applied twice",
+                            where);
+    if (!st && strlen(hash) == sizeof out->model_sha256 - 1)
         memcpy(out->model_sha256, hash, sizeof out->model_sha256);
-    else if (!st && hash)
+    else if (!st)
         st = pare_error_set(err, PARE_E_FORMAT, "%s: \"model_sha256\" is no SHA-256", where);
     if (!st)
         st = read_origin(&r, pare_json_get_set(object, "made_by"));
     for (int s = 0; s < PARE_STACKS && !st; s++)
         st = read_stack(&r, pare_json_get_set(object, STACKS[s]), s);
-    return st ? st : pare_prune_plan_check(out, d, err);
+    if (st)
+        return st;
+    if ((st = pare_prune_plan_check(out, d, err)))
+        pare_error_prefix(err, "%s", where);
+    return st;
 }

@@ -80,9 +80,12 @@ static void put_stack(const ParePrune *p, int s, PareBuffer *out) {
     const PareStack *after = &pare_slices_description(p->slices)->stacks[s];
     if (!before->present)
         return;
-    pare_buffer_printf(out, "%s: %u of %u layers, width %u/%u, vocabulary %u/%u\n", NAMES[s],
+    pare_buffer_printf(out, "%s: %u of %u layers, width %u/%u, vocabulary %u/%u", NAMES[s],
                        after->layer_count, before->layer_count, after->width, before->width,
                        after->vocabulary, before->vocabulary);
+    if (after->positions != before->positions)
+        pare_buffer_printf(out, ", positions %u/%u", after->positions, before->positions);
+    pare_buffer_puts(out, "\n");
     for (uint32_t l = 0; l < after->layer_count; l++) {
         uint32_t number = p->plan.stacks[s].layers[l].layer;
         const PareLayerShape *old = &before->layers[number], *new = &after->layers[l];
@@ -154,10 +157,12 @@ static PareStatus put_repair_text(const ParePrune *p, PareBuffer *out, PareError
 static void put_totals(const Totals *t, PareWeightFormat format, PareBuffer *out) {
     pare_buffer_printf(out, "parameters: %llu of %llu (%.1f %%)\n", t->after, t->before,
                        t->before ? 100.0 * (double)t->after / (double)t->before : 0);
-    pare_buffer_printf(out, "file: %.1f MB as f32, %.1f MB as fp16, %.1f MB as int8\n",
-                       (double)t->bytes[PARE_WEIGHTS_F32] / 1e6,
-                       (double)t->bytes[PARE_WEIGHTS_F16] / 1e6,
-                       (double)t->bytes[PARE_WEIGHTS_I8] / 1e6);
+    for (int k = 0; k < PARE_WEIGHTS_COUNT; k++) {
+        pare_buffer_puts(out, k ? ", " : "file: ");
+        pare_buffer_put_size(out, t->bytes[k]);
+        pare_buffer_printf(out, " as %s", FORMATS[k]);
+    }
+    pare_buffer_puts(out, "\n");
     if (t->seconds_after > 0)
         pare_buffer_printf(out, "predicted speed as %s: %.2fx (%.2f ms a batch instead of %.2f)\n",
                            FORMATS[format], t->seconds_before / t->seconds_after,

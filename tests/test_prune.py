@@ -4,6 +4,7 @@ what comes after pruning, and what is refused."""
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 
@@ -130,12 +131,110 @@ def encoder_decoder():
     refused("two stacks", "t.pare", "-o", "x.pare", "--heads-list", "0:1")
 
 
+def exported(model, name):
+    folder = "folder-" + model
+    done("export", model, "-o", folder, "--format", "safetensors", "-q", "--force")
+    with open(os.path.join(folder, name)) as f:
+        return json.load(f)
+
+
+def positions():
+    done("convert", os.path.join(ROOT, "samples/number-words"), "-q", "-o", "nw.pare")
+    result = run("prune", "nw.pare", "-o", "np.pare", "--positions", "40")
+    check("shorter lengths are told", "max_length" in result.stderr and "96" in result.stderr and
+          result.returncode == 0, result.stderr)
+    said = done("run", "generate", "np.pare", text="$1,204.50\n")
+    wanted = "one thousand two hundred four dollars and fifty cents\n"
+    check("fewer positions still generate", said == wanted, said)
+    for name in ("config.json", "generation_config.json"):
+        check("max_length of " + name, exported("np.pare", name)["max_length"] == 40)
+    result = run("prune", "nw.pare", "-o", "enough.pare", "--positions", "95")
+    check("what can be met stays", result.stderr == "", result.stderr)
+    check("and is not told", exported("enough.pare", "config.json")["max_length"] == 96)
+
+
+def new_tokens():
+    shutil.copytree(os.path.join(GOLDENS, "gpt2-lm"), "gpt2")
+    with open("gpt2/generation_config.json", "w") as f:
+        json.dump({"eos_token_id": 2, "max_new_tokens": 50}, f)
+    done("convert", "gpt2", "--no-tokenizer", "-q", "-o", "g.pare")
+    result = run("prune", "g.pare", "-o", "gp.pare", "--positions", "16")
+    check("fewer new tokens are told", "max_new_tokens" in result.stderr, result.stderr)
+    done("run", "generate", "gp.pare", "--ids", text='{"input_ids": [5]}\n')
+    check("max_new_tokens", exported("gp.pare", "generation_config.json")["max_new_tokens"] == 16)
+
+
+def plan_of(model, *cut):
+    done("prune", model, "-q", "-n", *cut, "--plan-out", "of.json", "--force")
+    return json.load(open("of.json"))
+
+
+def refused_plan(sentence, plan):
+    with open("bad.json", "w") as f:
+        json.dump(plan, f)
+    refused(sentence, "m.pare", "-o", "x.pare", "--plan", "bad.json")
+
+
+def removed_sublayers(inputs):
+    done("prune", "m.pare", "-q", "-o", "gone.pare", "--drop-sublayers", "0.self,2.ffn",
+         "--plan-out", "gone.json")
+    layers = json.load(open("gone.json"))["encoder"]["layers"]
+    wanted = [{"layer": 0, "self": None}, {"layer": 1}, {"layer": 2, "ffn": None}]
+    check("a removed sublayer is null", layers == wanted, str(layers))
+    done("prune", "m.pare", "-q", "-o", "again-gone.pare", "--plan", "gone.json")
+    same = open("gone.pare", "rb").read() == open("again-gone.pare", "rb").read()
+    check("its plan gives the same bytes", same)
+    logits("again-gone.pare", inputs)
+    plan = plan_of("m.pare", "--heads-list", "1:0")
+    layer = plan["encoder"]["layers"][1]
+    layer["self"]["heads"] = []
+    refused_plan('nothing of "self"; "self":null would remove', plan)
+    layer["self"], layer["ffn"] = None, []
+    refused_plan('nothing of "ffn"; "ffn":null would remove', plan)
+    layer["ffn"] = {}
+    refused_plan("must be a list", plan)
+    layer["ffn"], layer["self"] = [1], []
+    refused_plan("must be an object", plan)
+
+
+def whose_plan():
+    plan = plan_of("m.pare", "--heads-list", "0:1")
+    own = plan.pop("model_sha256")
+    refused_plan('"model_sha256" is missing', plan)
+    plan["model_sha256"] = None
+    refused_plan('"model_sha256" is missing', plan)
+    plan["model_sha256"] = "0" * len(own)
+    refused_plan("for another model", plan)
+
+
+def nothing_to_do():
+    for options in ([], ["--heads", "0%"], ["--ffn", "0", "--width", "0%"]):
+        refused("nothing is to be cut", "m.pare", "-o", "x.pare", *options)
+        done("prune", "m.pare", "-n", *options)
+    done("prune", "m.pare", "-q", "-o", "same.pare", "--plan-out", "whole.json")
+    done("prune", "m.pare", "-q", "-o", "again.pare", "--plan", "whole.json")
+    done("prune", "m.pare", "-q", "-o", "scored.pare", "--importance-out", "magnitude.json")
+    for share, told in (("1%", True), ("25%", False)):
+        result = run("prune", "m.pare", "-o", "round.pare", "--force", "--heads", share)
+        check("a share that rounds to nothing: " + share, result.returncode == 0 and
+              ("nothing is cut" in result.stderr) == told, result.stderr)
+    refused("no table of positions", "t.pare", "-o", "x.pare", "--positions", "5")
+    refused("the model has 64", "m.pare", "-o", "x.pare", "--positions", "65")
+    refused("expected fewer", "m.pare", "-o", "x.pare", "--positions", "64")
+
+
 def bad():
     refused("does not exist", "m.pare", "-o", "x.pare", "--heads-list", "0:4")
     refused("does not exist", "m.pare", "-o", "x.pare", "--drop-layers", "3")
     refused("--drop-sublayers", "m.pare", "-o", "x.pare", "--heads-list", "0:0-3")
     refused("named twice", "m.pare", "-o", "x.pare", "--drop-layers", "1,1")
-    refused("no number 1 to leave out", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
+    for stack, cut in (("m", "0,1,2"), ("t", "dec.0,dec.1,dec.2")):
+        refused("one must stay", stack + ".pare", "-o", "x.pare", "--drop-layers", cut)
+    refused("layer 0: head 1 is named twice", "m.pare", "-o", "x.pare", "--heads-list", "0:1,1")
+    refused("layer 2: unit 5 is named twice", "m.pare", "-o", "x.pare", "--ffn-list",
+            "0:5;2:4-6,5")
+    refused("unit 99999999999 does not exist", "m.pare", "-o", "x.pare", "--ffn-list",
+            "0:0-99999999999")
     refused("':' and numbers", "m.pare", "-o", "x.pare", "--ffn-list", "0")
     refused("no multiple", "m.pare", "-o", "x.pare", "--kv-heads", "3")
     refused("has no decoder", "m.pare", "-o", "x.pare", "--kv-heads", "dec=1")
@@ -154,6 +253,9 @@ def bad():
     plan["encoder"]["layers"][1]["self"]["heads"] = [2, 1]
     json.dump(plan, open("bad.json", "w"))
     refused("must ascend", "m.pare", "-o", "x.pare", "--plan", "bad.json")
+    plan["encoder"]["layers"] = []
+    json.dump(plan, open("bad.json", "w"))
+    refused("bad.json: encoder: no layer is kept", "m.pare", "-o", "x.pare", "--plan", "bad.json")
     json.dump({}, open("bad.json", "w"))
     refused("this is no plan", "m.pare", "-o", "x.pare", "--plan", "bad.json")
 
@@ -167,6 +269,11 @@ def main():
         inputs = heads()
         units_and_layers(inputs)
         encoder_decoder()
+        positions()
+        new_tokens()
+        removed_sublayers(inputs)
+        whose_plan()
+        nothing_to_do()
         bad()
         os.chdir(ROOT)
     harness.finish()

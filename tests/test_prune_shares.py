@@ -187,6 +187,26 @@ def targets():
     check("predicted speed", "predicted speed as int8: " in text)
 
 
+def dry_runs():
+    given = ["m.pare", "--ffn", "50%"]
+    text = done("prune", *given, "-n").stdout
+    check("a dry run predicts", "predicted speed as f32: " in text, text)
+    check("small files in kB", "file: " in text and " kB as f32, " in text, text)
+    text = done("prune", *given, "-n", "--for", "int8").stdout
+    check("in the format of --for", "predicted speed as int8: " in text, text)
+    done("prune", *given, "-q", "-o", "d.pare", "--plan-out", "d.json")
+    cases = (("a plan", True, ["m.pare", "-n", "--plan", "d.json"]),
+             ("--no-predict", False, [*given, "-n", "--no-predict"]),
+             ("a share of nothing", False, ["m.pare", "-n", "--heads", "1%"]),
+             ("--predict of it", True, ["m.pare", "-n", "--heads", "1%", "--predict"]),
+             ("a model is written", False, [*given, "-o", "e.pare"]))
+    for name, wanted, arguments in cases:
+        check("predicted: " + name, ("predicted_speedup" in facts(*arguments)) == wanted)
+    text = done("prune", "m.pare", "-n", "--positions", "40").stdout
+    check("positions are told", "vocabulary 96/96, positions 40/64\n" in text, text)
+    check("and not where they stay", "positions" not in done("prune", *given, "-n").stdout)
+
+
 def shared():
     run("convert", os.path.join(GOLDENS, "bertshare"), "--no-tokenizer", "-q", "-o", "b.pare")
     given = ["b.pare", "--heads", "50%", "--ffn", "50%", "--data", "t.jsonl", "--scope", "global"]
@@ -217,6 +237,58 @@ def vocabulary():
          "--data", "d.jsonl", "--iterations", "2")
 
 
+def other_tasks():
+    cut = ["m.pare", "--heads", "25%", "-o", "other.pare"]
+    refused("list of labels", *cut, "--data", "t.jsonl", "--criterion", "activation", code=1)
+    refused("list of labels", *cut, "--data", "t.jsonl", "--against", "outputs", code=1)
+    refused("list of labels", *cut, "--calibration", "t.jsonl", code=1)
+    run("convert", os.path.join(ROOT, "samples/command-intent"), "-q", "-o", "intent.pare")
+    with open("pairs.tsv", "w") as f:
+        f.write("source\ttarget\nein Haus\ta house\n")
+    refused("a target", "intent.pare", "--heads", "25%", "--calibration", "pairs.tsv", "-o",
+            "other.pare", code=1)
+    with open("texts.tsv", "w") as f:
+        f.write("sentence\nwake me at seven\nplay some music\n")
+    done("prune", "intent.pare", "-q", "--heads", "25%", "--calibration", "texts.tsv", "-o",
+         "texts.pare")
+
+
+def no_loss():
+    for golden, sentence in (("bert-model", "a model without a head has none"),
+                             ("bert-qa", "a span head has none")):
+        run("convert", os.path.join(GOLDENS, golden), "--no-tokenizer", "-q", "-o",
+            golden + ".pare")
+        cut = [golden + ".pare", "-n", "--no-predict", "--heads", "25%", "--data", "d.jsonl"]
+        for more in ([], ["--criterion", "fisher", "--against", "outputs"]):
+            refused(sentence + "; activation, reconstruct, magnitude and random", *cut, *more,
+                    code=1)
+    with open("ids.jsonl", "w") as f:
+        f.writelines(json.dumps({"input_ids": json.loads(line)["input_ids"]}) + "\n"
+                     for line in open("d.jsonl"))
+    for criterion in ("activation", "reconstruct", "magnitude", "random"):
+        done("prune", "bert-qa.pare", "-n", "--no-predict", "--heads", "25%", "--criterion",
+             criterion, "--data", "ids.jsonl")
+
+
+def verbose():
+    given = ["m.pare", "--heads", "25%", "--data", "d.jsonl"]
+    result = done("prune", *given, "-v", "-o", "verbose.pare")
+    lines = result.stderr.splitlines()
+    for start in ("reading d.jsonl: ", "importance: ", "repairing: ", "writing: "):
+        seconds = [line for line in lines if line.startswith("pare-prune: " + start)]
+        check("seconds of " + start, len(seconds) == 1 and seconds[0].endswith(" s"),
+              result.stderr)
+    scores = [line for line in lines if "importance of encoder layer " in line]
+    check("importance of layers", len(scores) == 3 and " heads " in scores[0] and
+          " units " in scores[0], result.stderr)
+    repaired = [line for line in lines if "relative error of encoder layer " in line]
+    check("repair of sublayers", len(repaired) == 6 and " self " in repaired[0], result.stderr)
+    check("the report stays", result.stdout == done("prune", *given, "-o", "brief.pare").stdout)
+    check("the model stays", data("verbose.pare") == data("brief.pare"))
+    quiet = done("prune", *given, "-o", "quiet.pare").stderr
+    check("otherwise nothing is said", quiet == "", quiet)
+
+
 def ignored():
     m = ["m.pare", "-n"]
     cases = {
@@ -237,7 +309,7 @@ def ignored():
         "nothing for the target": ["--target-size", "1M", "--ffn", "25%", "--heads", "25%"],
         "contradict each other": ["--target-size", "1M", "--target-speedup", "2x"],
         "expected more than 1": ["--target-speedup", "0.5x"],
-        "--for is for": ["--heads", "25%", "--for", "int8"],
+        "--for is for": ["--heads", "25%", "--for", "int8", "--no-predict"],
         "needs a --vocabulary": ["--vocabulary-size", "50"],
         "--against is for": ["--heads", "25%", "--against", "outputs"],
         "activation and reconstruct": ["--heads", "25%", "--data", "d.jsonl", "--criterion",
@@ -281,8 +353,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_data()
-        for part in (shares, ranked, lists_and_layers, reconstructed, targets, shared, vocabulary,
-                     ignored):
+        for part in (shares, ranked, lists_and_layers, reconstructed, targets, dry_runs, shared,
+                     vocabulary, other_tasks, no_loss, verbose, ignored):
             part()
         os.chdir(ROOT)
     harness.finish()

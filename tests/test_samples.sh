@@ -64,6 +64,19 @@ check_make() {
     check "and all is made again" make_samples out/number-words.pare
 }
 
+check_rounds() {
+    if [ ! -x "$bin/pare-prune" ] || [ ! -x "$bin/pare-distill" ]; then
+        return
+    fi
+    check "prune, distil, and again" make_samples rounds
+    check "within the limit" grep -q '"met":true' out/command-intent.healed2.int8.verified
+    check "then no round is to do" make_samples -q rounds
+    touch out/command-intent.healed1.pare
+    check "a round that changed repeats the next" exits 1 make_samples -q \
+        out/command-intent.cut2.pare
+    check "not the one before" make_samples -q out/command-intent.cut1.pare
+}
+
 # ---- PyTorch's answers -------------------------------------------------------------------------
 
 # The first rows of the data as pare sees them: from text, and from PyTorch's own token ids.
@@ -282,6 +295,7 @@ same_f32_bits() { # name
 }
 
 check_make
+check_rounds
 check_reference command-intent classify
 check_reference number-words generate
 for name in command-intent number-words; do
