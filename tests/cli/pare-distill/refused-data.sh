@@ -64,9 +64,9 @@ of words.pare words.tsv --num-beams 2
 of words.pare words.tsv --num-beams 2 --metric loss --validation words.tsv
 of words.pare words.tsv --max-length 100000 --validation words.tsv
 of words.pare words.tsv --max-length 1 --validation words.tsv
-pare-prune words.pare -o words.short --positions 20 -q # and a max_length of 96 of its own
-of words.short words.tsv --validation words.tsv
-of words.short words.tsv --method pseudo --teacher words.short
+pare-prune words.pare -o words.short --positions 20 -q
+of words.short words.tsv --max-length 96 --validation words.tsv
+of words.short words.tsv --max-length 96 --method pseudo --teacher words.short
 of words.pare words.tsv --method pseudo --teacher words.pare --max-length 1
 of intent.pare good.tsv --method kd --teacher words.pare
 of intent.pare good.tsv --method kd --teacher ids.pare
