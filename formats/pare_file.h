@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/axis.h"
+#include "core/blocks.h"
 #include "core/error.h"
 #include "core/tensor.h"
 
@@ -22,7 +23,7 @@ typedef enum {
                            to 64 bytes): value = scale[n] * q, sums[n] = sum over k of q */
 } PareLayout;
 
-enum { PARE_FILE_MAX_DIMS = 4, PARE_BLOCK_ROWS = 16, PARE_BLOCK_DEPTH = 4 };
+enum { PARE_FILE_MAX_DIMS = 4 };
 
 typedef struct {
     const char *name; /* UTF-8, at most 255 bytes */

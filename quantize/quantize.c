@@ -7,10 +7,10 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "core/blocks.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/options.h"
-#include "formats/blocks.h"
 #include "runtime/metadata.h"
 #include "runtime/params.h"
 #include "runtime/selftest.h"

@@ -18,8 +18,7 @@ typedef struct {
 static void token_row(const Embed *j, size_t id, float *y) {
     const PareWeight *w = &j->p->tokens;
     if (j->simulation)
-        pare_simulate_row(j->simulation, j->kernels, (const float *)w->data + id * w->K, id, w->K,
-                          y);
+        pare_simulate_row(j->simulation, (const float *)w->data + id * w->K, id, w->K, y);
     else
         pare_weight_row(w, id, y);
 }

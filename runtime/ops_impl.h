@@ -19,10 +19,14 @@ typedef struct {
 
 PareSimulation pare_noise_simulation(PareNoise *n, float share);
 /* One row of a matrix: to[cols] from from[cols]. */
-void pare_simulate_row(const PareSimulation *s, const PareKernels *kernels, const float *from,
-                       size_t row, size_t cols, float *to);
+void pare_simulate_row(const PareSimulation *s, const float *from, size_t row, size_t cols,
+                       float *to);
 const float *pare_simulate_weight(PareRun *r, const PareWeight *w);
 const float *pare_simulate_rows(PareRun *r, const PareValue *x);
+/* Whether noise makes a product of `w` what INT8 makes of it: all weights, and the activations. */
+bool pare_simulates_product(const PareRun *r, const PareWeight *w);
+/* `w` in INT8, as the file would hold it, in the arena. */
+PareWeight pare_simulate_pack(PareRun *r, const PareWeight *w);
 
 /* -- products -- */
 

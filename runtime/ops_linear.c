@@ -193,6 +193,16 @@ static PareProduct product_of(const PareRun *r, const PareValue *x, const PareLi
                          .db = pare_tape_param(r, l->bias)};
 }
 
+/* Where noise leaves nothing in F32, the product is INT8's own, to the bit: the same sums in
+ * another order would round some activations of the next layer to the other side. */
+static void product_i8(PareRun *r, PareValue *x, const PareLinear *l, float *y) {
+    quantize(r, x);
+    PareArenaMark mark = pare_arena_mark(r->arena);
+    PareLinear packed = {.weight = pare_simulate_pack(r, &l->weight), .bias = l->bias};
+    pare_op_linear_into(r, x, &packed, y);
+    pare_arena_release(r->arena, mark);
+}
+
 /* The product of training: F32, with INT8 simulated where the noise says so. */
 static void train_linear(PareRun *r, PareValue *x, const PareLinear *l, PareValue *y) {
     PareProduct p = product_of(r, x, l);
@@ -200,7 +210,10 @@ static void train_linear(PareRun *r, PareValue *x, const PareLinear *l, PareValu
     PareLinear simulated = *l;
     seen.data = (float *)(uintptr_t)(p.x = pare_simulate_rows(r, x));
     simulated.weight.data = p.w = pare_simulate_weight(r, &l->weight);
-    pare_op_linear_into(r, &seen, &simulated, y->data);
+    if (pare_simulates_product(r, &l->weight))
+        product_i8(r, x, l, y->data);
+    else
+        pare_op_linear_into(r, &seen, &simulated, y->data);
     LinearNode *n = NULL;
     if (x->grad || p.dw || p.db)
         n = pare_tape_record(r, sizeof *n, linear_backward);
@@ -250,14 +263,15 @@ static void rows_of(PareRun *r, const PareValue *x, size_t first, size_t count, 
     pare_op_linear_into(r, &piece, l, logits);
 }
 
-/* One piece of rows: the logits, the loss, and the gradients at once. */
-static void loss_piece(PareRun *r, const PareOutputLoss *o, LossJob *job, PareProduct *p,
-                       const float *x, float *dx) {
+/* One piece of rows: the logits, the loss, and the gradients at once. `x`: what the backward pass
+ * reads, and unless `output` is INT8 the product, too. */
+static void loss_piece(PareRun *r, const PareOutputLoss *o, const PareLinear *output, LossJob *job,
+                       PareProduct *p, const float *x, float *dx) {
     size_t at = job->rows.first, count = job->rows.count;
-    PareLinear seen = *o->output;
-    seen.weight.data = p->w;
-    rows_of(r, &(PareValue){.data = (float *)(uintptr_t)x, .cols = o->x->cols}, at, count, &seen,
-            job->rows.logits);
+    PareValue seen = *o->x;
+    if (output->weight.dtype == PARE_F32)
+        seen.data = (float *)(uintptr_t)x;
+    rows_of(r, &seen, at, count, output, job->rows.logits);
     if (o->teacher_x)
         rows_of(r, o->teacher_x, at, count, o->teacher_output, job->rows.teacher);
     if (r->status)
@@ -277,7 +291,10 @@ void pare_op_output_loss(PareRun *r, const PareOutputLoss *o, PareLogitsLoss los
     const float *x = pare_simulate_rows(r, o->x);
     LossJob job = {.loss = loss, .context = context};
     size_t n = job.rows.n = o->output->weight.N;
-    p.w = pare_simulate_weight(r, &o->output->weight);
+    PareLinear output = *o->output;
+    output.weight.data = p.w = pare_simulate_weight(r, &o->output->weight);
+    if (pare_simulates_product(r, &o->output->weight))
+        output.weight = pare_simulate_pack(r, &o->output->weight);
     job.rows.logits = pare_arena_alloc_raw(r->arena, LOSS_ROWS * n, sizeof(float));
     if (o->teacher_x) {
         job.rows.teacher = pare_arena_alloc_raw(r->arena, LOSS_ROWS * n, sizeof(float));
@@ -291,7 +308,7 @@ void pare_op_output_loss(PareRun *r, const PareOutputLoss *o, PareLogitsLoss los
     for (size_t at = 0; at < o->x->rows && !r->status; at += LOSS_ROWS) {
         job.rows.first = at;
         job.rows.count = min_size(LOSS_ROWS, o->x->rows - at);
-        loss_piece(r, o, &job, &p, x, dx);
+        loss_piece(r, o, &output, &job, &p, x, dx);
     }
     pare_arena_release(r->arena, mark);
 }

@@ -28,21 +28,25 @@ static const PareFileTensor *find(const Binder *b, const char *format, const cha
     return find_named(b, name);
 }
 
-static void bind_weight(const Binder *b, const char *prefix, const char *part, PareWeight *out) {
-    const PareFileTensor *t = find(b, "%s%s", prefix, part);
-    if (!t)
-        return;
-    *out = (PareWeight){.dtype = t->dtype,
-                        .layout = t->layout,
-                        .N = (size_t)t->shape[0],
-                        .K = (size_t)t->shape[1],
-                        .data = t->data};
+PareWeight pare_weight_of(const PareFileTensor *t) {
+    PareWeight w = {.dtype = t->dtype,
+                    .layout = t->layout,
+                    .N = (size_t)t->shape[0],
+                    .K = (size_t)t->shape[1],
+                    .data = t->data};
     if (t->layout == PARE_LAYOUT_BLOCK4) {
         PareBlock4 v = pare_file_block4(t);
-        out->data = v.values;
-        out->scales = v.scales;
-        out->sums = v.sums;
+        w.data = v.values;
+        w.scales = v.scales;
+        w.sums = v.sums;
     }
+    return w;
+}
+
+static void bind_weight(const Binder *b, const char *prefix, const char *part, PareWeight *out) {
+    const PareFileTensor *t = find(b, "%s%s", prefix, part);
+    if (t)
+        *out = pare_weight_of(t);
 }
 
 static const float *bind_floats(const Binder *b, const char *prefix, const char *part) {

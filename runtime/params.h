@@ -69,6 +69,8 @@ PareStatus pare_params_bind_memory(const PareDescription *d, const PareSlots *sl
                                    float *const *data, PareArena *arena, PareParams *out,
                                    PareError *err);
 
+/* A matrix (two dimensions) where it lies. */
+PareWeight pare_weight_of(const PareFileTensor *t);
 /* Row `row` of a matrix as float32, dequantized: out[K]. */
 void pare_weight_row(const PareWeight *w, size_t row, float *out);
 

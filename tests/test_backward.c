@@ -670,7 +670,6 @@ static void check_straight_through(PareNoise noise) {
     PareRun r = block_run(&a.block, false);
     r.noise = &again;
     again.quantize_rows = false;
-    again.place = noise.quantize_rows;
     PareLinear l = linear_at(&a, 1, 0, N, K);
     PareValue *w = pare_op_linear(&r, pare_op_view(&r, identity, K, K), &l);
     assert_non_null(w);
@@ -692,7 +691,9 @@ static void check_straight_through(PareNoise noise) {
     a.c = &plain;
     block_zero(&a.block);
     double expected = run_case(&a, true);
-    assert_true(memcmp(&value, &expected, sizeof value) == 0);
+    /* All of INT8 is summed in integers. */
+    double limit = noise.quantize >= 1 && noise.quantize_rows ? 1e-5 * fabs(expected) : 0;
+    assert_true(fabs(value - expected) <= limit);
     assert_bits("straight through", grads, a.block.grads, a.block.count);
     pare_free(grads);
     block_end(&a.block);

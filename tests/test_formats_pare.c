@@ -6,8 +6,8 @@
  * and must not change while version 1 is readable. */
 #include "tests/test_formats_common.h"
 
+#include "core/blocks.h"
 #include "core/random.h"
-#include "formats/blocks.h"
 #include "formats/pare_file.h"
 #include "formats/pare_format.h"
 

@@ -1,6 +1,8 @@
 /* What a batch costs, and its gradient: losses against PyTorch's numbers, whole models of every
  * kind against differences, with dropout, dropped layers, frozen tensors, recomputed layers and
  * batches in parts; student and teacher; and a step during which memory runs out. */
+#include "core/blocks.h"
+#include "formats/pare_file.h"
 #include "tests/test_train_models.h"
 
 /* -- rows of scores: numbers of PyTorch 1.13 -- */
@@ -266,6 +268,68 @@ static void test_noise(void **state) {
         for (b.noise.seed = 1; b.noise.seed <= seeds; b.noise.seed++)
             check_differences(&b, kind_names[kind]);
         assert_true(fabs(run(&b, false) - plain) > 1e-3);
+        bench_close(&b);
+    }
+}
+
+/* -- simulated INT8 -- */
+
+static void pack_weight(PareArena *arena, PareWeight *w) {
+    PareFileTensor t = {
+        .dtype = PARE_I8, .layout = PARE_LAYOUT_BLOCK4, .dims = 2, .shape = {w->N, w->K}};
+    uint64_t bytes;
+    if (!w->data)
+        return;
+    assert_true(pare_file_blob_bytes(&t, &bytes));
+    void *blob = pare_arena_alloc(arena, bytes, 1);
+    pare_blocks_pack_i8(w->data, w->N, w->K, blob);
+    t.data = blob;
+    *w = pare_weight_of(&t);
+}
+
+static void pack_attention(PareArena *arena, PareAttentionParams *a) {
+    pack_weight(arena, &a->query.weight);
+    pack_weight(arena, &a->key.weight);
+    pack_weight(arena, &a->value.weight);
+    pack_weight(arena, &a->output.weight);
+}
+
+/* Every matrix and token table as pare-quantize writes them. */
+static void pack_model(Model *m) {
+    for (int s = 0; s < PARE_STACKS; s++) {
+        PareStackParams *p = &m->params.stacks[s];
+        pack_weight(m->arena, &p->tokens);
+        pack_weight(m->arena, &p->projection.weight);
+        for (uint32_t i = 0; i < m->d.stacks[s].layer_count; i++) {
+            pack_attention(m->arena, &p->layers[i].self);
+            pack_attention(m->arena, &p->layers[i].cross);
+            pack_weight(m->arena, &p->layers[i].in.weight);
+            pack_weight(m->arena, &p->layers[i].gate.weight);
+            pack_weight(m->arena, &p->layers[i].out.weight);
+        }
+    }
+    pack_weight(m->arena, &m->params.pool.weight);
+    pack_weight(m->arena, &m->params.transform.weight);
+    pack_weight(m->arena, &m->params.output.weight);
+}
+
+/* The INT8 file has the loss that training with all of INT8 saw, to the last bit; that of the
+ * weights alone is another. */
+static void test_simulated_loss(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        Bench b;
+        bench_open(&b, (Kind)kind);
+        b.noise = (PareNoise){.seed = 1, .quantize = 1, .quantize_rows = true};
+        double seen = run(&b, false);
+        assert_true(run(&b, true) == seen);
+        b.noise.quantize_rows = false;
+        double weights_only = run(&b, true);
+        b.noise = (PareNoise){0};
+        pack_model(&b.model);
+        if (run(&b, false) != seen || weights_only == seen)
+            fail_msg("%s: %.17g in INT8, %.17g in training, %.17g of INT8 weights alone",
+                     kind_names[kind], b.terms.total, seen, weights_only);
         bench_close(&b);
     }
 }
@@ -683,19 +747,13 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_models),
-        cmocka_unit_test(test_noise),
-        cmocka_unit_test(test_layer_drop),
-        cmocka_unit_test(test_ways),
-        cmocka_unit_test(test_recompute_memory),
-        cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_frozen_encoder),
-        cmocka_unit_test(test_teacher),
-        cmocka_unit_test(test_frozen_students),
-        cmocka_unit_test(test_matching),
-        cmocka_unit_test(test_matching_refusals),
+        cmocka_unit_test(test_losses),         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_models),         cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_simulated_loss), cmocka_unit_test(test_layer_drop),
+        cmocka_unit_test(test_ways),           cmocka_unit_test(test_recompute_memory),
+        cmocka_unit_test(test_frozen),         cmocka_unit_test(test_frozen_encoder),
+        cmocka_unit_test(test_teacher),        cmocka_unit_test(test_frozen_students),
+        cmocka_unit_test(test_matching),       cmocka_unit_test(test_matching_refusals),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

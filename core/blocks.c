@@ -1,11 +1,9 @@
 /* Packing matrices into the blocked layouts, and quantizing them on the way. Every step is exact or
  * rounded once as IEEE says, so the bytes are the same on every machine; the loops are plain enough
  * for a compiler to vectorize. */
-#include "formats/blocks.h"
+#include "core/blocks.h"
 
 #include <string.h>
-
-#include "formats/pare_file.h"
 
 enum {
     RUN = 256, /* columns that are converted before they are dealt out; a multiple of STEP */
@@ -96,23 +94,36 @@ static int32_t pack_row_i8(int8_t *out, const float *row, size_t K, float scale)
     return sum;
 }
 
-void pare_blocks_pack_i8(const float *w, size_t N, size_t K, void *blob) {
+void pare_blocks_pack_i8_part(const float *w, size_t N, size_t K, size_t begin, size_t end,
+                              void *blob) {
     size_t P = round_up(N, PARE_BLOCK_ROWS), C = round_up(K, PARE_BLOCK_DEPTH);
     uint8_t *bytes = blob;
-    memset(bytes, 0, P * 8);
-    for (size_t n = 0; n < P; n++) {
+    for (size_t n = begin * PARE_BLOCK_ROWS; n < end * PARE_BLOCK_ROWS; n++) {
         int8_t *block = (int8_t *)bytes + P * 8 + n / PARE_BLOCK_ROWS * PARE_BLOCK_ROWS * C;
+        float scale = n < N ? row_scale(w + n * K, K) : 0.0f;
+        int32_t sum = 0;
         if (n % PARE_BLOCK_ROWS == 0)
             memset(block, 0, PARE_BLOCK_ROWS * C);
-        if (n >= N)
-            continue;
-        float scale = row_scale(w + n * K, K);
+        if (scale > 0.0f)
+            sum = pack_row_i8(block + n % PARE_BLOCK_ROWS * PARE_BLOCK_DEPTH, w + n * K, K, scale);
         memcpy(bytes + n * 4, &scale, sizeof scale);
-        if (!(scale > 0.0f))
-            continue;
-        int32_t sum =
-            pack_row_i8(block + n % PARE_BLOCK_ROWS * PARE_BLOCK_DEPTH, w + n * K, K, scale);
         memcpy(bytes + P * 4 + n * 4, &sum, sizeof sum);
+    }
+}
+
+void pare_blocks_pack_i8(const float *w, size_t N, size_t K, void *blob) {
+    pare_blocks_pack_i8_part(w, N, K, 0, round_up(N, PARE_BLOCK_ROWS) / PARE_BLOCK_ROWS, blob);
+}
+
+void pare_blocks_round_i8(const float *row, size_t K, float *out) {
+    float scale = row_scale(row, K);
+    for (size_t k = 0; k < K; k += RUN) {
+        int8_t q[RUN] = {0};
+        size_t count = K - k < RUN ? K - k : RUN;
+        if (scale > 0.0f)
+            quantize_run(q, row + k, count, scale);
+        for (size_t i = 0; i < count; i++)
+            out[k + i] = scale * (float)q[i];
     }
 }
 

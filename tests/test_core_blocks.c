@@ -4,8 +4,8 @@
 
 #include <math.h>
 
+#include "core/blocks.h"
 #include "core/random.h"
-#include "formats/blocks.h"
 #include "formats/pare_file.h"
 #include "formats/pare_format.h"
 
@@ -70,6 +70,11 @@ static void check_i8(const float *w, size_t N, size_t K) {
     pare_file_read_f32(&p.t, back);
     for (size_t i = 0; i < N * K; i++)
         assert_true(fabsf(back[i] - w[i]) <= b.scales[i / K] * 0.5001f);
+    float *rounded = pare_alloc(N * K, sizeof *rounded);
+    for (size_t n = 0; n < N; n++)
+        pare_blocks_round_i8(w + n * K, K, rounded + n * K);
+    assert_memory_equal(rounded, back, N * K * sizeof *rounded);
+    pare_free(rounded);
     pare_free(back);
     pare_free(p.block);
 }
@@ -101,7 +106,7 @@ static void test_i8_specials(void **state) {
     const float tiny = 1e-45f;
     const float w[6 * 2] = {0,    -0.0f, 1,       NAN,      INFINITY, 1,
                             tiny, -tiny, 3.4e38f, -3.4e38f, 1e-40f,   -5e-41f};
-    float back[12];
+    float back[12], rounded[12];
     (void)state;
     Packed p = pack(PARE_I8, PARE_LAYOUT_BLOCK4, w, 6, 2);
     PareBlock4 b = pare_file_block4(&p.t);
@@ -115,6 +120,9 @@ static void test_i8_specials(void **state) {
     assert_int_equal(b.values[4 * 4], 127);
     assert_int_equal(b.values[4 * 4 + 1], -127);
     pare_file_read_f32(&p.t, back);
+    for (size_t n = 0; n < 6; n++)
+        pare_blocks_round_i8(w + n * 2, 2, rounded + n * 2);
+    assert_memory_equal(rounded, back, sizeof back);
     assert_true(back[0] == 0 && isnan(back[2]) && isnan(back[5]) && back[6] == 0);
     assert_true(fabsf(back[10] - 1e-40f) < 1e-42f && fabsf(back[11] + 5e-41f) < 1e-42f);
     pare_free(p.block);
