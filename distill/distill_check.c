@@ -220,6 +220,7 @@ static PareStatus check_types(const PareDistill *j) {
 static PareStatus check_scores(const PareDistill *j) {
     const PareDescription *a = &j->planned, *b = pare_model_description(j->teacher);
     const char *student = name_student(j), *teacher = j->o->teacher;
+    char ours[PARE_HEAD_TEXT], theirs[PARE_HEAD_TEXT];
     for (int s = 0; s < PARE_STACKS; s++)
         if (a->stacks[s].present != b->stacks[s].present)
             return pare_error_set(
@@ -227,11 +228,9 @@ static PareStatus check_scores(const PareDistill *j) {
                 "%s and %s have different stacks; kd needs two models of one kind", student,
                 teacher);
     if (a->head.kind != b->head.kind || a->head.labels != b->head.labels)
-        return pare_error_set(j->err, PARE_E_USAGE,
-                              "%s has a %s head of %u labels and %s a %s head of %u; kd needs the "
-                              "same",
-                              student, pare_head_kind_name(a->head.kind), a->head.labels, teacher,
-                              pare_head_kind_name(b->head.kind), b->head.labels);
+        return pare_error_set(j->err, PARE_E_USAGE, "%s has %s and %s %s; kd needs the same",
+                              student, pare_head_text(&a->head, ours), teacher,
+                              pare_head_text(&b->head, theirs));
     return PARE_OK;
 }
 

@@ -179,6 +179,7 @@ static void set_head_scale(const PareJson *over, const PareDescription *teacher,
 static PareStatus check(const char *path, const PareDescription *d, const PareDescription *teacher,
                         PareError *err) {
     static const char *const STACKS[PARE_STACKS] = {"encoder", "decoder"};
+    char ours[PARE_HEAD_TEXT], theirs[PARE_HEAD_TEXT];
     for (int s = 0; s < PARE_STACKS; s++) {
         const PareStack *a = &d->stacks[s], *b = &teacher->stacks[s];
         if (a->present != b->present)
@@ -192,11 +193,9 @@ static PareStatus check(const char *path, const PareDescription *d, const PareDe
                                   path, STACKS[s], a->vocabulary, b->vocabulary);
     }
     if (d->head.kind != teacher->head.kind || d->head.labels != teacher->head.labels)
-        return pare_error_set(err, PARE_E_FORMAT,
-                              "%s: a %s head of %u labels; expected a %s head of %u, as the "
-                              "teacher has",
-                              path, pare_head_kind_name(d->head.kind), d->head.labels,
-                              pare_head_kind_name(teacher->head.kind), teacher->head.labels);
+        return pare_error_set(err, PARE_E_FORMAT, "%s: %s; expected %s, as the teacher has", path,
+                              pare_head_text(&d->head, ours),
+                              pare_head_text(&teacher->head, theirs));
     return PARE_OK;
 }
 

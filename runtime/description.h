@@ -118,5 +118,9 @@ PareStatus pare_description_read(const PareJson *object, const char *where, Pare
 
 const char *pare_activation_name(PareActivation a); /* "gelu", "gelu_tanh", … */
 const char *pare_head_kind_name(PareHeadKind k);    /* "none", "lm", "sequence", … */
+/* For messages: "no head", "a language-model head", "a sequence head of 3 labels". Returns `out`.
+ */
+enum { PARE_HEAD_TEXT = 48 };
+const char *pare_head_text(const PareOutputHead *h, char out[PARE_HEAD_TEXT]);
 
 #endif

@@ -1,5 +1,6 @@
 /* Descriptions as JSON: one table of fields a struct, read and written by the same walk. */
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/description.h"
@@ -78,6 +79,16 @@ const char *pare_activation_name(PareActivation a) {
 
 const char *pare_head_kind_name(PareHeadKind k) {
     return (unsigned)k < COUNT(HEADS) ? HEADS[k] : "unknown";
+}
+
+const char *pare_head_text(const PareOutputHead *h, char out[PARE_HEAD_TEXT]) {
+    if (h->kind == PARE_HEAD_NONE || h->kind == PARE_HEAD_LM)
+        snprintf(out, PARE_HEAD_TEXT, "%s",
+                 h->kind == PARE_HEAD_LM ? "a language-model head" : "no head");
+    else
+        snprintf(out, PARE_HEAD_TEXT, "a %s head of %u label%s", pare_head_kind_name(h->kind),
+                 h->labels, h->labels == 1 ? "" : "s");
+    return out;
 }
 
 /* -- writing -- */

@@ -94,11 +94,12 @@ static PareStatus find_task(PareVerify *v, PareError *err) {
     const PareDescription *d = pare_model_description(v->models[PARE_VERIFY_REFERENCE]);
     const PareVerifyOptions *o = v->options;
     PareVerifyTask task = task_of(d);
+    char head[PARE_HEAD_TEXT];
     if (task == PARE_TASK_AUTO)
         return pare_error_set(err, PARE_E_UNSUPPORTED,
-                              "%s: the head is \"%s\" with %u labels; expected a classifier of "
-                              "sequences, a text-to-text model or a causal language model",
-                              o->reference, pare_head_kind_name(d->head.kind), d->head.labels);
+                              "%s has %s; expected a classifier of sequences, a text-to-text "
+                              "model or a causal language model",
+                              o->reference, pare_head_text(&d->head, head));
     if (o->task != PARE_TASK_AUTO && o->task != task)
         return pare_error_set(err, PARE_E_USAGE, "--task is %s, but %s is a model for %s",
                               task_names[o->task], o->reference, task_names[task]);
