@@ -1,7 +1,7 @@
 #!/bin/sh
 # What quantization noise in training is worth: students of the sample that says numbers, trained
 # with shares 0, 0.5 and 1 of their weights as INT8, and what INT8 costs each of them afterwards.
-# Three seeds; a minute or two on two cores.
+# Three seeds; some minutes on two cores.
 set -eu
 bin=${PARE_BIN:-build/bin}
 folder=$(mktemp -d)
@@ -9,7 +9,7 @@ trap 'rm -rf "$folder"' EXIT
 make -s -C samples out/make-data
 samples/out/make-data words --split train --rows 6000 >"$folder/train.tsv"
 samples/out/make-data words --split dev --rows 200 >"$folder/dev.tsv"
-samples/out/make-data words --split test --rows 1000 >"$folder/test.tsv"
+samples/out/make-data words --split test --rows 5000 >"$folder/test.tsv"
 "$bin/pare-convert" samples/number-words -q -o "$folder/teacher.pare"
 for seed in 1 2 3; do
     for share in 0 0.5 1; do
@@ -21,8 +21,10 @@ for seed in 1 2 3; do
             --seed $seed $noise -q -f -o "$folder/student.pare" >"$folder/out"
         "$bin/pare-quantize" "$folder/student.pare" --to int8 -q -f -o "$folder/int8.pare" \
             >"$folder/out"
-        echo "seed $seed, noise $share:"
-        "$bin/pare-verify" -r "$folder/student.pare" "$folder/int8.pare" -d "$folder/test.tsv" -q |
-            grep -E '^(BLEU|perplexity)'
+        "$bin/pare-verify" -r "$folder/student.pare" "$folder/int8.pare" -d "$folder/test.tsv" -q \
+            --json | grep -o '"\(bleu\|perplexity\)":[^,]*' | cut -d: -f2 | xargs |
+            awk -v seed=$seed -v share="$share" '{printf \
+                "seed %d, noise %-3s: BLEU %.2f, INT8 %+.2f; perplexity %.4f, INT8 %+.4f %%\n",
+                seed, share, $1, $3 - $1, $2, 100 * ($4 / $2 - 1)}'
     done
 done
