@@ -1,7 +1,7 @@
 #!/bin/sh
 # What quantization noise in training is worth: students of the sample that says numbers, trained
 # with shares 0, 0.5 and 1 of their weights as INT8, and what INT8 costs each of them afterwards.
-# Three seeds; some minutes on two cores.
+# Three seeds; two minutes on two cores.
 set -eu
 bin=${PARE_BIN:-build/bin}
 folder=$(mktemp -d)
@@ -22,7 +22,8 @@ for seed in 1 2 3; do
         "$bin/pare-quantize" "$folder/student.pare" --to int8 -q -f -o "$folder/int8.pare" \
             >"$folder/out"
         "$bin/pare-verify" -r "$folder/student.pare" "$folder/int8.pare" -d "$folder/test.tsv" -q \
-            --json | grep -o '"\(bleu\|perplexity\)":[^,]*' | cut -d: -f2 | xargs |
+            --json >"$folder/report"
+        grep -o '"\(bleu\|perplexity\)":[^,]*' "$folder/report" | cut -d: -f2 | xargs |
             awk -v seed=$seed -v share="$share" '{printf \
                 "seed %d, noise %-3s: BLEU %.2f, INT8 %+.2f; perplexity %.4f, INT8 %+.4f %%\n",
                 seed, share, $1, $3 - $1, $2, 100 * ($4 / $2 - 1)}'

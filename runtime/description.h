@@ -118,9 +118,8 @@ PareStatus pare_description_read(const PareJson *object, const char *where, Pare
 
 const char *pare_activation_name(PareActivation a); /* "gelu", "gelu_tanh", … */
 const char *pare_head_kind_name(PareHeadKind k);    /* "none", "lm", "sequence", … */
-/* For messages: "no head", "a language-model head", "a sequence head of 3 labels". Returns `out`.
- */
 enum { PARE_HEAD_TEXT = 48 };
+/* For messages: "no head", "a language-model head", "a tokens head of 3 labels". Returns `out`. */
 const char *pare_head_text(const PareOutputHead *h, char out[PARE_HEAD_TEXT]);
 
 #endif

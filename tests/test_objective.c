@@ -1,6 +1,7 @@
 /* What a batch costs, and its gradient: losses against PyTorch's numbers, whole models of every
  * kind against differences, with dropout, dropped layers, frozen tensors, recomputed layers and
- * batches in parts; student and teacher; and a step during which memory runs out. */
+ * batches in parts; simulated INT8 against INT8; student and teacher; and a step during which
+ * memory runs out. */
 #include "core/blocks.h"
 #include "formats/pare_file.h"
 #include "tests/test_train_models.h"

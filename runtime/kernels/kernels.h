@@ -173,7 +173,7 @@ typedef struct {
     /* y = fma(s, x, y) */
     void (*add_scaled)(float *y, const float *x, float s, size_t count);
     /* y[m] = the values that quantize_rows stands for: scale * q. In place allowed. Rows with NaN
-     * or infinity are NaN. This is what INT8 does to weights (rows) and to activations (rows). */
+     * or infinity are NaN. This is what INT8 does to activations; weights: core/blocks.h. */
     void (*simulate_i8_rows)(float *y, const float *x, size_t M, size_t K);
 } PareKernels;
 
